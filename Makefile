@@ -1,0 +1,72 @@
+# Everything from a bare clone with Python >= 3.11, pip and make; every target may be run again at any time.
+#
+#   make demo        compare a text encoder with its fine-tuned copy, and write a report page
+#   make test        lint, then the tests, with the lines they do not reach (what CI runs)
+#   make lint        ruff, formatting, types, and the direction of imports
+#   make cov         the tests, and a line-by-line coverage page in htmlcov/
+#   make test-long   all tests, the slow ones included
+#   make venv        only build .venv, with what the tests need
+#   make clean       remove .venv and everything generated
+#
+# PYTHON=python3.12 picks the interpreter; ARGS='-k cka' is handed on to pytest, or to the demo.
+# torch comes from pip's usual index. Its Linux build there brings several GB of CUDA packages: to use a CPU build,
+# name an index or a folder that has one in PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS, or install it into .venv before.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PINS   := pyproject.toml constraints.txt
+
+# Nothing here may reach for a model hub: the models come out of installed packages.
+export HF_HUB_OFFLINE := 1
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-long cov lint venv clean
+.DEFAULT_GOAL := test
+
+demo: $(VENV)/.demo
+	$(BIN)/congruence demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+test-long: lint
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+cov: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term-missing --cov-report=html $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+venv: $(VENV)/.dev
+
+# A stamp is written when its step is complete, so an interrupted install is simply taken up again. The editable
+# install is built with the pinned hatchling (--no-build-isolation), not with the newest one that pip can find.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "congruence needs Python >= 3.11; " \
+	    "got %d.%d. Name another one: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(PINS) requirements-demo.txt | $(VENV)/.created
+	@echo "Installing congruence with its demo into $(VENV) ..."
+	@$(PIP) install -c constraints.txt hatchling editables
+	@$(PIP) install --no-deps --require-hashes -r requirements-demo.txt
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "Installing what the tests need ..."
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) check
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* congruence-demo \
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
