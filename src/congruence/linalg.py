@@ -1,0 +1,262 @@
+"""Linear algebra on arrays of any array-API namespace, written for accuracy first.
+
+Everything here returns arrays of the namespace and device of its argument; only `nuclear_norm`, `inner` and the like
+return Python floats.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg
+from array_api_compat import array_namespace, is_numpy_array, is_torch_array, to_device
+
+from congruence.errors import DegenerateError
+from congruence.validate import Array
+
+TIE = 1e-12
+"""Distances closer than this, relative to the largest, count as equal."""
+
+
+def at_least_single(x: Array) -> Array:
+    """Return half-precision floats as float32, so that sums neither overflow nor lose digits; others unchanged."""
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float32) if str(x.dtype).removeprefix("torch.") in {"float16", "bfloat16"} else x
+
+
+def unit_scale(x: Array) -> Array:
+    """Return `x` times the power of two that brings its largest entry near 1: exact, and squares cannot overflow."""
+    xp = array_namespace(x)
+    _, exponent = math.frexp(float(xp.max(xp.abs(x))))
+    if -100 < exponent < 100:  # squares and their sums are far from the limits of even float32
+        return x
+    half = -exponent // 2
+    return (x * math.ldexp(1.0, half)) * math.ldexp(1.0, -exponent - half)
+
+
+def largest(x: Array) -> float:
+    """Return the largest absolute value."""
+    xp = array_namespace(x)
+    return float(xp.max(xp.abs(x)))
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+    """Return the array in the CPU's memory as NumPy."""
+    return np.asarray(to_device(x, "cpu") if is_torch_array(x) else x)
+
+
+def centre_columns(x: Array) -> Array:
+    """Subtract the mean of every column, twice: the second pass removes the rounding of the first.
+
+    With one pass a constant column of value 1e6 keeps a residue of about 1e-10, which a rank estimate can take for a
+    direction.
+    """
+    xp = array_namespace(x)
+    for _ in range(2):
+        x = x - xp.mean(x, axis=0, keepdims=True)
+    return x
+
+
+def centre_rows(x: Array) -> Array:
+    """Subtract the mean of every row, twice (see `centre_columns`)."""
+    xp = array_namespace(x)
+    for _ in range(2):
+        x = x - xp.mean(x, axis=1, keepdims=True)
+    return x
+
+
+def varying_rows(x: Array) -> Array:
+    """Return the rows minus their means; a row that is constant up to rounding becomes exactly zero."""
+    xp = array_namespace(x)
+    centred = centre_rows(x)
+    noise = 4 * float(xp.finfo(x.dtype).eps) * xp.max(xp.abs(x), axis=1, keepdims=True)
+    constant = xp.max(xp.abs(centred), axis=1, keepdims=True) <= noise
+    return xp.where(constant, xp.zeros_like(centred), centred)
+
+
+def double_centre(gram: Array) -> Array:
+    """Return H K H for a symmetric matrix K, with H = I - 11ᵀ/n."""
+    xp = array_namespace(gram)
+    centred = centre_columns(gram)
+    centred = centred - xp.mean(centred, axis=1, keepdims=True)
+    return (centred + xp.matrix_transpose(centred)) / 2  # exactly symmetric again
+
+
+def inner(x: Array, y: Array) -> float:
+    """Return the sum of the products of all entries, accumulated in float64."""
+    xp = array_namespace(x)
+    if x.dtype == xp.float64:
+        return float(xp.vecdot(xp.reshape(x, (-1,)), xp.reshape(y, (-1,))))
+    return float(xp.sum(x * y, dtype=xp.float64))
+
+
+def frobenius(x: Array) -> float:
+    """Return the Frobenius norm."""
+    return math.sqrt(inner(x, x))
+
+
+def row_squares(x: Array) -> Array:
+    """Return the squared norm of every row, shape (n,)."""
+    xp = array_namespace(x)
+    return xp.sum(x * x, axis=1)
+
+
+def unit_rows(x: Array) -> Array:
+    """Return the rows divided by their norms; a row of zeros has no direction and is refused."""
+    xp = array_namespace(x)
+    norms = xp.sqrt(row_squares(x))
+    zero = norms == 0
+    if bool(xp.any(zero)):
+        first, count = int(xp.nonzero(zero)[0][0]), int(xp.sum(xp.astype(zero, xp.int64)))
+        message = f"{count} stimul{'us has' if count == 1 else 'i have'} no direction (all features equal 0 after centring, if any); the first is row {first}. Remove it, or choose a measure that needs no cosine."
+        raise DegenerateError(message)
+    return x / norms[:, None]
+
+
+def thin_svd(x: Array) -> tuple[Array, Array, Array]:
+    """Return U (n, m), s (m,) and Vᵀ (m, p), m = min(n, p)."""
+    xp = array_namespace(x)
+    try:
+        left, singular, right = xp.linalg.svd(x, full_matrices=False)
+    except np.linalg.LinAlgError:
+        if not is_numpy_array(x):
+            raise
+        # LAPACK's divide and conquer fails on rare inputs where the slower QR iteration converges.
+        left, singular, right = scipy.linalg.svd(x, full_matrices=False, lapack_driver="gesvd")
+    return left, singular, right
+
+
+def singular_values(x: Array) -> Array:
+    """Return the singular values in descending order."""
+    xp = array_namespace(x)
+    try:
+        return xp.linalg.svdvals(x)
+    except np.linalg.LinAlgError:
+        if not is_numpy_array(x):
+            raise
+        return scipy.linalg.svd(x, compute_uv=False, lapack_driver="gesvd")
+
+
+class Principal(NamedTuple):
+    """Singular value decomposition of centred values, restricted to their numerical rank r.
+
+    left (n, r), values (r,) in descending order, right (r, p).
+    """
+
+    left: Array
+    values: Array
+    right: Array
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank r."""
+        return int(self.values.shape[0])
+
+
+def principal(x: Array) -> Principal:
+    """Return the principal axes of `x` after centring its columns.
+
+    The rank counts singular values above ``max(n, p) eps s_max``, or above the rounding noise that a large mean left in
+    `x` if that is more: entries near m are known to eps m / 2 at best, so directions of norm about eps m (√n + √p) are
+    noise whatever the centred values look like.
+    """
+    xp = array_namespace(x)
+    n, p = x.shape
+    eps = float(xp.finfo(x.dtype).eps)
+    centred = centre_columns(x)
+    left, singular, right = thin_svd(centred)
+    offset = float(xp.max(xp.abs(xp.mean(x, axis=0))))
+    tolerance = max(max(n, p) * eps * float(singular[0]), eps * offset * (math.sqrt(n) + math.sqrt(p)))
+    rank = int(xp.sum(xp.astype(singular > tolerance, xp.int64)))
+    return Principal(left[:, :rank], singular[:rank], right[:rank, :])
+
+
+def nuclear_norm(x: Array) -> float:
+    """Return the sum of the singular values."""
+    xp = array_namespace(x)
+    return float(xp.sum(singular_values(x), dtype=xp.float64))
+
+
+def squared_distances(x: Array) -> Array:
+    """Return the squared Euclidean distances between all rows, shape (n, n): symmetric, zero diagonal.
+
+    ‖a‖² + ‖b‖² - 2 a·b loses digits where rows are close compared with their norms. The columns are centred first, and
+    pairs that are still close (below 1e-4 of their norms) are computed again from the differences.
+    """
+    xp = array_namespace(x)
+    n = x.shape[0]
+    centred = centre_columns(x)
+    squares = row_squares(centred)
+    norms = squares[:, None] + squares[None, :]
+    distances = norms - 2 * (centred @ xp.matrix_transpose(centred))
+    distances = (distances + xp.matrix_transpose(distances)) / 2
+    rows, columns = xp.nonzero(distances < 1e-4 * norms)
+    below = xp.nonzero(rows > columns)[0]
+    rows, columns = xp.take(rows, below), xp.take(columns, below)
+    exact = _differences(centred, rows, columns)
+    distances = _assign(distances, rows, columns, exact)
+    return xp.where(xp.eye(n, dtype=xp.bool, device=x.device), xp.zeros_like(distances), distances)
+
+
+def _differences(x: Array, rows: Array, columns: Array) -> Array:
+    """Return ‖x_i - x_j‖² for the given pairs from the differences, in pieces of bounded memory."""
+    xp = array_namespace(x)
+    piece = max(1, 2_000_000 // x.shape[1])
+    parts = [
+        row_squares(xp.take(x, rows[s : s + piece], axis=0) - xp.take(x, columns[s : s + piece], axis=0))
+        for s in range(0, rows.shape[0], piece)
+    ]
+    return xp.concat(parts) if parts else xp.zeros((0,), dtype=x.dtype, device=x.device)
+
+
+def _assign(matrix: Array, rows: Array, columns: Array, values: Array) -> Array:
+    """Return a symmetric matrix with `values` at (rows, columns) and (columns, rows)."""
+    if rows.shape[0] == 0:
+        return matrix
+    if hasattr(matrix, "at"):  # JAX arrays cannot be written to
+        return matrix.at[rows, columns].set(values).at[columns, rows].set(values)
+    matrix[rows, columns] = values
+    matrix[columns, rows] = values
+    return matrix
+
+
+def upper(matrix: Array) -> Array:
+    """Return the entries above the diagonal, row by row, shape (n (n - 1) / 2,)."""
+    xp = array_namespace(matrix)
+    n = matrix.shape[0]
+    flat = np.flatnonzero(np.triu(np.ones((n, n), dtype=bool), 1))
+    return xp.take(xp.reshape(matrix, (-1,)), xp.asarray(flat, device=matrix.device))
+
+
+def tied_groups(values: Array) -> tuple[Array, Array]:
+    """Return the ascending order of a vector and, along it, the group of each value (0, 1, ...); ties share a group.
+
+    Neighbours in order are tied if they differ by at most `TIE` times the largest absolute value.
+    """
+    xp = array_namespace(values)
+    order = xp.argsort(values, stable=True)
+    ascending = xp.take(values, order)
+    tolerance = TIE * float(xp.max(xp.abs(values)))
+    new = xp.astype(ascending[1:] - ascending[:-1] > tolerance, xp.int64)
+    group = xp.concat([xp.zeros((1,), dtype=xp.int64, device=values.device), xp.cumulative_sum(new)])
+    return order, group
+
+
+def average_ranks(values: Array) -> Array:
+    """Return the ranks 1..m of a vector as floats; tied values (see `tied_groups`) share the mean of their ranks."""
+    xp = array_namespace(values)
+    m = values.shape[0]
+    order, group = tied_groups(values)
+    first = xp.concat([xp.ones((1,), dtype=xp.bool, device=values.device), group[1:] > group[:-1]])
+    starts = xp.nonzero(first)[0]
+    ends = xp.concat([starts[1:], xp.asarray([m], dtype=starts.dtype, device=values.device)])
+    middle = xp.astype(starts + ends + 1, xp.float64) / 2  # ranks start + 1 .. end
+    ranks = xp.take(middle, group)
+    return xp.take(ranks, xp.argsort(order, stable=True))
+
+
+def clip(value: float, low: float, high: float) -> float:
+    """Return `value` inside [low, high]: rounding must not leave the range of a measure."""
+    return min(max(value, low), high)
