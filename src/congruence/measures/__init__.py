@@ -1,0 +1,37 @@
+"""Similarity measures and distances between representations, and their registry."""
+
+from __future__ import annotations
+
+from congruence.measures._base import REGISTRY, Finding, Measure, list_measures, measure, register
+from congruence.measures._info import METRIC, TRANSFORMATIONS, MeasureInfo, Needs, Reference, both, closure
+from congruence.measures.cca import CCA, PWCCA, SVCCA
+from congruence.measures.cka import CKA
+from congruence.measures.neighbours import MutualKNN
+from congruence.measures.procrustes import Procrustes, Shape
+from congruence.measures.regression import LinearRegression
+from congruence.measures.rsa import RSA
+
+__all__ = [
+    "CCA",
+    "CKA",
+    "METRIC",
+    "PWCCA",
+    "REGISTRY",
+    "RSA",
+    "SVCCA",
+    "TRANSFORMATIONS",
+    "Finding",
+    "LinearRegression",
+    "Measure",
+    "MeasureInfo",
+    "MutualKNN",
+    "Needs",
+    "Procrustes",
+    "Reference",
+    "Shape",
+    "both",
+    "closure",
+    "list_measures",
+    "measure",
+    "register",
+]

@@ -1,0 +1,253 @@
+"""The Measure type and the registry of measures."""
+
+from __future__ import annotations
+
+import itertools
+import typing
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from congruence import validate
+from congruence.errors import Caveat, CongruenceWarning, InputError, ParameterError, ShapeError, UnknownNameError
+from congruence.measures._info import MeasureInfo
+from congruence.validate import Array
+
+State = TypeVar("State")
+
+
+class Finding(NamedTuple):
+    """The value of one comparison, with the reasons to distrust it."""
+
+    value: float
+    caveats: tuple[Caveat, ...] = ()
+
+
+class Measure(ABC, Generic[State]):
+    """A frozen dataclass of typed parameters that compares two representations of the same stimuli.
+
+    A subclass has a class attribute `name`, a property `info` computed from its parameters, `prepare` (all the work that
+    needs one representation, done once) and `compare` (the number for two prepared states).
+
+    Laws, tested for every measure by `congruence.testing`: `compare_block` equals the loop of `compare`; `prepare` is
+    pure and its state can be pickled; every claim of `info` holds.
+    """
+
+    name: ClassVar[str]
+    examples: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Values of numeric parameters that `variants` adds to the enumerated ones."""
+
+    def __post_init__(self) -> None:
+        validate.check_parameters(self, self.name)
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ParameterError for parameters that do not go together."""
+
+    def only_with(self, parameter: str, *, when: bool, condition: str) -> None:
+        """Refuse a parameter that was changed from its default although it has no effect."""
+        if not when and parameter in validate.non_default(self):
+            message = f"{self.name}.{parameter} has an effect only with {condition}; leave it out."
+            raise ParameterError(message)
+
+    @property
+    @abstractmethod
+    def info(self) -> MeasureInfo:
+        """What is claimed about this measure with these parameters."""
+
+    @abstractmethod
+    def prepare(self, x: Array) -> State:
+        """Return all that comparisons need of one representation, shape (n, p)."""
+
+    @abstractmethod
+    def compare(self, a: State, b: State) -> float:
+        """Return the value for two prepared representations."""
+
+    def caveats(self, a: State, b: State) -> tuple[Caveat, ...]:
+        """Return the reasons to distrust the value for these two."""
+        del a, b
+        return ()
+
+    def examine(self, a: State, b: State) -> Finding:
+        """Return the value and its caveats; a measure whose caveats need the work of `compare` shares it here."""
+        return Finding(self.compare(a, b), self.caveats(a, b))
+
+    def compare_block(self, first: Sequence[State], second: Sequence[State]) -> np.ndarray[Any, Any]:
+        """Return the matrix of values, shape (len(first), len(second))."""
+        return np.array([[self.compare(a, b) for b in second] for a in first], dtype=float).reshape(
+            len(first), len(second)
+        )
+
+    def __call__(self, x: Any, y: Any, *, dtype: Literal["float32", "float64"] | None = None) -> float:
+        """Return the value for two arrays of shape (n, p1) and (n, p2).
+
+        Parameters
+        ----------
+        x, y : array, shape (n, p1) and (n, p2)
+            The same n stimuli in the same order; any array-API array, both of one library.
+        dtype : {"float32", "float64"}, optional
+            Precision. By default float64 on the CPU and the precision of the input on a GPU.
+
+        Raises
+        ------
+        InputError
+            If the arrays cannot be compared; the message says which and why.
+
+        Warns
+        -----
+        CongruenceWarning
+            If the value must be read with care.
+        """
+        x, y = self.admit(x, "X", dtype), self.admit(y, "Y", dtype)
+        validate.require_same_n(x.shape[0], y.shape[0])
+        validate.require_same_namespace(x, y)
+        if self.info.needs.equal_p and x.shape[1] != y.shape[1]:
+            message = f"{self.label} needs the same number of features; X has {x.shape[1]} and Y has {y.shape[1]}."
+            raise ShapeError(message)
+        found = self.examine(self._prepare_named(x, "X"), self._prepare_named(y, "Y"))
+        for caveat in found.caveats:
+            warnings.warn(CongruenceWarning(caveat), stacklevel=2)
+        return found.value
+
+    def admit(self, x: Any, name: str = "X", dtype: str | None = None) -> Array:
+        """Return `x` as a floating matrix that satisfies what this measure needs, or raise an InputError."""
+        needs = self.info.needs
+        x = validate.features(x, name, dtype, needs.n)
+        if x.shape[1] < needs.p:
+            message = f"{name} has {x.shape[1]} feature; {self.label} needs at least {needs.p}."
+            raise ShapeError(message)
+        return x
+
+    def _prepare_named(self, x: Array, name: str) -> State:
+        try:
+            return self.prepare(x)
+        except InputError as error:
+            raise error.about(name) from None
+
+    @property
+    def label(self) -> str:
+        """Canonical label: the name, then only the parameters that differ from their defaults."""
+        return validate.render_spec(self.name, validate.non_default(self))  # a dataclass in every subclass
+
+    def __str__(self) -> str:
+        return self.label
+
+    @classmethod
+    def variants(cls) -> tuple[Measure[Any], ...]:
+        """Return one instance for every combination of the enumerated parameters and of `examples`."""
+        hints = typing.get_type_hints(cls)
+        options: dict[str, tuple[Any, ...]] = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            if typing.get_origin(hints[field.name]) is Literal:
+                options[field.name] = typing.get_args(hints[field.name])
+            elif field.name in cls.examples:
+                options[field.name] = cls.examples[field.name]
+        found: dict[str, Measure[Any]] = {}
+        for values in itertools.product(*options.values()):
+            try:
+                instance = cls(**dict(zip(options, values, strict=True)))
+            except ParameterError:
+                continue  # parameters that exclude each other
+            found.setdefault(instance.label, instance)
+        return tuple(found.values())
+
+
+REGISTRY: dict[str, type[Measure[Any]]] = {}
+
+
+def register(cls: type[Measure[Any]]) -> type[Measure[Any]]:
+    """Add a measure to the registry under its name (class decorator)."""
+    if cls.name in REGISTRY and REGISTRY[cls.name].__qualname__ != cls.__qualname__:
+        message = f"A measure named '{cls.name}' exists already."
+        raise ParameterError(message)
+    REGISTRY[cls.name] = cls
+    return cls
+
+
+def measure(spec: str | Measure[Any], **parameters: Any) -> Measure[Any]:
+    """Return a measure by name, with parameters as keywords or in the text.
+
+    Parameters
+    ----------
+    spec : str or Measure
+        A name such as ``"cka"``, or ``"cka:kernel=rbf,bandwidth=0.2"``. A Measure is returned as it is.
+    **parameters
+        Parameters of the measure, on top of those in the text.
+
+    Returns
+    -------
+    Measure
+        Call it on two arrays of shape (n, p).
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such measure or parameter; the message names the closest.
+    ParameterError
+        If a value breaks its rule.
+
+    Examples
+    --------
+    >>> measure("cka", estimator="debiased").label
+    'cka:estimator=debiased'
+    """
+    if isinstance(spec, Measure):
+        if parameters:
+            message = f"{spec.label} is a measure already; parameters can only be added to a name."
+            raise ParameterError(message)
+        return spec
+    name, written = validate.parse_spec(spec)
+    if name not in REGISTRY:
+        message = f"There is no measure '{name}'. {validate.closest(name, REGISTRY)} All: congruence measures."
+        raise UnknownNameError(message)
+    twice = sorted(set(written) & set(parameters))
+    if twice:
+        message = f"'{twice[0]}' is given in '{spec}' and as a keyword."
+        raise ParameterError(message)
+    instance: Measure[Any] = validate.build(REGISTRY[name], name, {**written, **parameters})
+    return instance
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One row of the table of measures."""
+
+    name: str
+    title: str
+    orientation: str
+    range: str
+    symmetric: bool
+    metric: bool
+    invariances: str
+    parameters: str
+
+
+def list_measures() -> Any:
+    """Return a table of all measures with their defaults.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns name (index), title, orientation, range, symmetric, metric, invariances, parameters.
+    """
+    import pandas as pd
+
+    rows = [_row(cls()) for cls in REGISTRY.values()]
+    return pd.DataFrame([vars(row) for row in rows]).set_index("name")
+
+
+def _row(instance: Measure[Any]) -> MeasureRow:
+    info = instance.info
+    low, high = info.range
+    widest = next((t for t in ("invertible_linear", "orthogonal", "permutation") if t in info.invariances), "")
+    implied = {"isotropic_scaling"} if widest == "invertible_linear" else set()
+    shown = [t for t in (widest, "isotropic_scaling", "translation") if t in info.invariances - implied]
+    parameters = ", ".join(f"{validate.spec_name(f)}={getattr(instance, f.name)}" for f in fields(instance))  # type: ignore[arg-type]
+    return MeasureRow(
+        instance.name, info.title, info.orientation, f"[{low:.4g}, {high:.4g}]", info.symmetric, info.is_metric,
+        ", ".join(shown), parameters,
+    )  # fmt: skip

@@ -1,0 +1,363 @@
+"""Canonical correlation analysis and its weighted and truncated forms.
+
+Sources: Raghu et al. 2017 (SVCCA), Morcos et al. 2018 (PWCCA), Kornblith et al. 2019 (the common frame).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from array_api_compat import array_namespace
+
+from congruence import linalg
+from congruence.errors import Caveat
+from congruence.measures._base import Finding, Measure, register
+from congruence.measures._info import MeasureInfo, Reference, both, closure
+from congruence.measures.cka import KORNBLITH
+from congruence.validate import Array, Interval, require_same_n
+
+RAGHU = Reference("Raghu, Gilmer, Yosinski & Sohl-Dickstein 2017, SVCCA", "section 2", "arXiv:1706.05806")
+MORCOS = Reference(
+    "Morcos, Raghu & Bengio 2018, Insights on representational similarity", "eqs 2-4", "arXiv:1806.05759"
+)
+
+Statistic = Literal["mean", "mean_squared"]
+
+
+class BasisState(NamedTuple):
+    """An orthonormal basis of a column space.
+
+    basis : (n, r). `limited`: whether more components were asked for than the rank allows.
+    """
+
+    basis: Array
+    limited: bool = False
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return int(self.basis.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """Number of directions r."""
+        return int(self.basis.shape[1])
+
+
+class WeightedState(NamedTuple):
+    """An orthonormal basis (n, r) and the coordinates (r, p) of every centred feature in it."""
+
+    basis: Array
+    coordinates: Array
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return int(self.basis.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """Number of directions r."""
+        return int(self.basis.shape[1])
+
+
+@register
+@dataclass(frozen=True)
+class CCA(Measure[BasisState]):
+    """Mean canonical correlation of two representations.
+
+    (1/m) Σ ρ_i or (1/m) Σ ρ_i², with ρ_i the singular values of Q_XᵀQ_Y, Q orthonormal bases of the centred column
+    spaces, and m = min(r_X, r_Y) the smaller rank. In [0, 1]; 1 if the smaller space lies in the larger; unrelated data
+    give mean ρ² about max(r_X, r_Y) / (n - 1).
+
+    Parameters
+    ----------
+    statistic : {"mean", "mean_squared"}
+        Mean correlation, or mean squared correlation (Yanai's GCD).
+
+    Warns
+    -----
+    CongruenceWarning
+        ``cca_floor``: r_X + r_Y > n - 1, so some correlations are 1 for any data.
+
+    Notes
+    -----
+    Bases come from the singular value decomposition of the data, never of a covariance; ranks count singular values
+    above max(n, p) eps s_max. Invariant to invertible linear maps and translation. Cost: prepare O(n p min(n, p)),
+    compare O(n r² + r³).
+
+    References
+    ----------
+    Kornblith et al. 2019, arXiv:1905.00414, section 3 and Table 1; Raghu et al. 2017, arXiv:1706.05806.
+    """
+
+    name: ClassVar[str] = "cca"
+    statistic: Statistic = "mean"
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this statistic."""
+        return MeasureInfo(
+            label=self.label,
+            title="mean CCA" if self.statistic == "mean" else "mean squared CCA",
+            definition=f"(1/m) sum_i rho_i{'' if self.statistic == 'mean' else '^2'}, m = min(rank X, rank Y), rho the singular values of Q_X' Q_Y",
+            orientation="similarity",
+            range=(0.0, 1.0),
+            identity=1.0,
+            symmetric=True,
+            conversions=frozenset({"one_minus"}),
+            space="column spaces of centred representations",
+            meaning=("no common direction", "the smaller column space lies in the larger"),
+            cost="prepare O(n p min(n, p)), compare O(n r^2 + r^3)",
+            references=(KORNBLITH, RAGHU),
+            **both("invertible_linear", "translation"),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> BasisState:
+        """Return an orthonormal basis of the centred column space."""
+        return BasisState(linalg.principal(linalg.unit_scale(self.admit(x))).left)
+
+    def compare(self, a: BasisState, b: BasisState) -> float:
+        """Return the mean of the canonical correlations."""
+        return _average(a.basis, b.basis, self.statistic)
+
+    def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
+        """Return the floor that any data reach, if there is one."""
+        return _floor(a.n, a.rank, b.rank)
+
+
+@register
+@dataclass(frozen=True)
+class SVCCA(Measure[BasisState]):
+    """Mean canonical correlation of the leading singular directions of two representations.
+
+    Each centred representation is truncated to its first k left singular vectors, the fewest that reach the threshold;
+    the value is (1/min(k_X, k_Y)) Σ ρ_i (or Σ ρ_i²) between the truncated spaces. In [0, 1]; 1 if one kept space lies in
+    the other.
+
+    Parameters
+    ----------
+    variance : float
+        Share of the total to keep.
+    components : int, optional
+        Keep this many directions instead (at most the rank).
+    threshold_on : {"variance", "singular_values"}
+        Share of Σ s² (variance, as Kornblith et al. read it) or of Σ s (as the appendix of Raghu et al. sums).
+    statistic : {"mean", "mean_squared"}
+        Mean correlation or mean squared correlation.
+
+    Warns
+    -----
+    CongruenceWarning
+        ``cca_floor``: k_X + k_Y > n - 1. ``components_limited``: more components asked for than the rank.
+
+    Notes
+    -----
+    Invariant to orthogonal maps, isotropic scaling and translation; to invertible maps only where the kept subspace
+    does not change. The value jumps where k changes. Cost as for `CCA`.
+
+    References
+    ----------
+    Raghu et al. 2017, arXiv:1706.05806, section 2; Kornblith et al. 2019, arXiv:1905.00414, Table 1.
+    """
+
+    name: ClassVar[str] = "svcca"
+    examples: ClassVar = {"components": (None, 3)}
+    variance: Annotated[float, Interval(0, 1, low_open=True)] = 0.99
+    components: Annotated[int, Interval(1)] | None = None
+    threshold_on: Literal["variance", "singular_values"] = "variance"
+    statistic: Statistic = "mean"
+
+    def check(self) -> None:
+        """Refuse a threshold beside a number of components."""
+        for parameter in ("variance", "threshold_on"):
+            self.only_with(parameter, when=self.components is None, condition="components=none")
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this truncation."""
+        kept = (
+            f"{self.components} leading"
+            if self.components
+            else f"{self.variance:.4g} of the {self.threshold_on.replace('_', ' ')}"
+        )
+        return MeasureInfo(
+            label=self.label,
+            title=f"SVCCA ({kept}{' components' if self.components else ''}{'' if self.statistic == 'mean' else ', squared'})",
+            definition=f"(1/m) sum_i rho_i{'' if self.statistic == 'mean' else '^2'} of the kept left singular vectors, m = min(k_X, k_Y)",
+            orientation="similarity",
+            range=(0.0, 1.0),
+            identity=1.0,
+            symmetric=True,
+            conversions=frozenset({"one_minus"}),
+            space="leading principal subspaces",
+            meaning=("no common direction among those kept", "one kept subspace lies in the other"),
+            cost="prepare O(n p min(n, p)), compare O(n k^2 + k^3)",
+            references=(RAGHU, KORNBLITH),
+            **both("orthogonal", "isotropic_scaling", "translation"),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> BasisState:
+        """Return the leading left singular vectors."""
+        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        k = self._count(axes.values)
+        return BasisState(axes.left[:, :k], limited=self.components is not None and k < self.components)
+
+    def _count(self, singular: Array) -> int:
+        """Return how many directions are kept."""
+        rank = int(singular.shape[0])
+        if self.components is not None:
+            return min(self.components, rank)
+        xp = array_namespace(singular)
+        share = xp.cumulative_sum(singular**2 if self.threshold_on == "variance" else singular)
+        # 1e-12: at variance=1 the last partial sum must count as reaching the total
+        reached = share >= self.variance * float(share[-1]) * (1 - 1e-12)
+        return int(xp.argmax(xp.astype(reached, xp.int64))) + 1
+
+    def compare(self, a: BasisState, b: BasisState) -> float:
+        """Return the mean of the canonical correlations of the kept directions."""
+        return _average(a.basis, b.basis, self.statistic)
+
+    def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
+        """Return the floor that any data reach, and a truncation that could not be as asked."""
+        found = _floor(a.n, a.rank, b.rank)
+        if a.limited or b.limited:
+            text = f"{self.components} components were asked for; {a.rank} and {b.rank} are compared, since the ranks allow no more"
+            found = (*found, Caveat("components_limited", text))
+        return found
+
+
+@register
+@dataclass(frozen=True)
+class PWCCA(Measure[WeightedState]):
+    """Canonical correlations weighted by how much of a representation each direction accounts for.
+
+    Σ α_i ρ_i / Σ α_i over the m = min(r_X, r_Y) canonical pairs, α_i = Σ_j |⟨h_i, x_j⟩|, h_i the i-th canonical variable
+    of X (unit norm) and x_j its centred features. In [0, 1]; 1 if the smaller space lies in the larger.
+
+    Parameters
+    ----------
+    weights : {"first", "smaller", "mean"}
+        Weights from X; from the side of lower rank (X if equal); or the mean of the values of (X, Y) and (Y, X).
+
+    Warns
+    -----
+    CongruenceWarning
+        ``pwcca_ties``: some correlations are equal, so the canonical directions, and with them the weights, are
+        arbitrary. ``cca_floor``: r_X + r_Y > n - 1.
+
+    Notes
+    -----
+    This is the definition of the paper. The released code leaves Σ^{-1/2} out of the directions and takes uncentred
+    activations for the weights. Not a metric and not symmetric (except ``weights=mean``). The weights are sums of
+    absolute values over features, so rotating the weighting side changes them: only permutation, isotropic scaling and
+    translation leave the value on that side; the other side may undergo any invertible linear map. Cost: prepare
+    O(n p min(n, p)), compare O(n r² + r² p).
+
+    References
+    ----------
+    Morcos et al. 2018, arXiv:1806.05759, section 3; Kornblith et al. 2019, arXiv:1905.00414, Table 1.
+    """
+
+    name: ClassVar[str] = "pwcca"
+    weights: Literal["first", "smaller", "mean"] = "first"
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this choice of weights."""
+        weighting = closure(("permutation", "isotropic_scaling", "translation"))
+        free = closure(("invertible_linear", "translation"))
+        changing = frozenset({"orthogonal", "feature_scaling", "invertible_linear"})
+        first = self.weights == "first"
+        return MeasureInfo(
+            label=self.label,
+            title=f"projection-weighted CCA ({'mean of both directions' if self.weights == 'mean' else f'weights from the {self.weights} side'})",
+            definition="sum_i alpha_i rho_i / sum_i alpha_i, alpha_i = sum_j |<h_i, x_j>|, over min(rank X, rank Y) pairs",
+            orientation="similarity",
+            range=(0.0, 1.0),
+            identity=1.0,
+            symmetric=self.weights == "mean",
+            conversions=frozenset({"one_minus"}),
+            space="centred representations",
+            invariant_first=weighting,
+            invariant_second=free if first else weighting,
+            sensitive_first=changing,
+            sensitive_second=changing if self.weights == "mean" else frozenset(),
+            meaning=("no common direction", "the smaller column space lies in the larger"),
+            cost="prepare O(n p min(n, p)), compare O(n r^2 + r^2 p)",
+            references=(MORCOS, KORNBLITH),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> WeightedState:
+        """Return the basis of the centred column space and the features' coordinates in it."""
+        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        return WeightedState(axes.left, axes.values[:, None] * axes.right)
+
+    def compare(self, a: WeightedState, b: WeightedState) -> float:
+        """Return the weighted mean of the canonical correlations."""
+        return self.examine(a, b).value
+
+    def examine(self, a: WeightedState, b: WeightedState) -> Finding:
+        """Return the value, with ties of the correlations as a caveat."""
+        require_same_n(a.n, b.n)
+        xp = array_namespace(a.basis)
+        left, rho, right = linalg.thin_svd(xp.matrix_transpose(a.basis) @ b.basis)
+        rho = xp.clip(rho, 0.0, 1.0)
+        from_first = _weighted(rho, left, a.coordinates)
+        from_second = _weighted(rho, xp.matrix_transpose(right), b.coordinates)
+        value = {
+            "first": from_first,
+            "smaller": from_first if a.rank <= b.rank else from_second,
+            "mean": (from_first + from_second) / 2,
+        }[self.weights]
+        return Finding(linalg.clip(value, 0.0, 1.0), (*_floor(a.n, a.rank, b.rank, weighted=True), *_ties(rho)))
+
+    def caveats(self, a: WeightedState, b: WeightedState) -> tuple[Caveat, ...]:
+        """Return the floor and the ties (at the cost of a comparison: see `examine`)."""
+        return self.examine(a, b).caveats
+
+
+def _average(a: Array, b: Array, statistic: Statistic) -> float:
+    """Return the mean (squared) singular value of AᵀB, for orthonormal A and B."""
+    require_same_n(a.shape[0], b.shape[0])
+    xp = array_namespace(a, b)
+    cross = xp.matrix_transpose(a) @ b
+    m = min(cross.shape)
+    if statistic == "mean_squared":
+        return linalg.clip(linalg.inner(cross, cross) / m, 0.0, 1.0)
+    rho = xp.clip(linalg.singular_values(cross), 0.0, 1.0)
+    return linalg.clip(float(xp.sum(rho, dtype=xp.float64)) / m, 0.0, 1.0)
+
+
+def _weighted(rho: Array, directions: Array, coordinates: Array) -> float:
+    """Return Σ α ρ / Σ α with α_i = Σ_j |⟨h_i, x_j⟩|; directions (r, m) and coordinates (r, p) are in one basis."""
+    xp = array_namespace(rho)
+    alpha = xp.sum(xp.abs(xp.matrix_transpose(directions) @ coordinates), axis=1)  # (m,)
+    return linalg.inner(alpha, rho) / float(xp.sum(alpha, dtype=xp.float64))
+
+
+def _floor(n: int, rank_a: int, rank_b: int, *, weighted: bool = False) -> tuple[Caveat, ...]:
+    """Return the caveat for subspaces that must intersect, whatever the data."""
+    excess = rank_a + rank_b - (n - 1)
+    if excess <= 0:
+        return ()
+    m, forced = min(rank_a, rank_b), min(rank_a, rank_b, excess)
+    level = forced / m
+    known = None if weighted and forced < m else level
+    floor = f"the value is at least {level:.3g}" if known is not None else "the value is raised by their weights"
+    text = f"ranks {rank_a} + {rank_b} exceed n - 1 = {n - 1}: {forced} of {m} canonical correlations are 1 for any data, so {floor}; use more stimuli or fewer components"
+    return (Caveat("cca_floor", text, known),)
+
+
+def _ties(rho: Array) -> tuple[Caveat, ...]:
+    """Return the caveat for canonical correlations so close that their directions are not determined."""
+    if rho.shape[0] < 2 or float(rho[0] - rho[-1]) <= 1e-8:
+        return ()  # all equal: every weighting gives the same value
+    xp = array_namespace(rho)
+    close = xp.astype(rho[:-1] - rho[1:] <= 1e-8, xp.int64)
+    count = int(xp.sum(close))
+    if count == 0:
+        return ()
+    text = f"{count} of {int(rho.shape[0]) - 1} neighbouring canonical correlations are equal to 1e-8; their directions, and so their weights, are arbitrary"
+    return (Caveat("pwcca_ties", text),)

@@ -1,0 +1,231 @@
+"""Centred kernel alignment: the cosine between two centred Gram matrices. Source: Kornblith et al. 2019."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from array_api_compat import array_namespace
+
+from congruence import linalg
+from congruence.errors import Caveat, DegenerateError
+from congruence.measures._base import Measure, register
+from congruence.measures._info import MeasureInfo, Needs, Reference, both
+from congruence.validate import Array, Interval, require_same_n
+
+KORNBLITH = Reference(
+    "Kornblith, Norouzi, Lee & Hinton 2019, Similarity of Neural Network Representations Revisited",
+    "eqs 4-6, Table 1",
+    "arXiv:1905.00414",
+)
+SONG = Reference("Song et al. 2012, Feature Selection via Dependence Maximization", "eq. 4 (HSIC_1)", "JMLR 13")
+LANGE = Reference("Lange et al. 2023, Deep Networks as Paths on the Manifold of Neural Representations", "", "TAG-ML")
+
+
+class CKAState(NamedTuple):
+    """A centred Gram matrix K, as factor F with K = F Fᵀ or as K itself, and what normalises it.
+
+    values : (n, p) if `factored`, else (n, n).
+    diagonal : (n,), the diagonal of K.
+    trace : the sum of the diagonal.
+    self_similarity : the estimator's ⟨K, K⟩; frobenius: ‖K‖_F.
+    """
+
+    values: Array
+    factored: bool
+    diagonal: Array
+    trace: float
+    self_similarity: float
+    frobenius: float
+    p: int
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return int(self.values.shape[0])
+
+
+@register
+@dataclass(frozen=True)
+class CKA(Measure[CKAState]):
+    """Centred kernel alignment: how alike two representations arrange the stimuli.
+
+    CKA(K, L) = ⟨K, L⟩ / √(⟨K, K⟩⟨L, L⟩) with K, L the double-centred Gram matrices and ⟨K, L⟩ the estimator:
+
+    - biased: tr(K L), in [0, 1]; for the linear kernel ‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F);
+    - debiased: HSIC_1(K, L), unbiased for independent stimuli, in [-1, 1];
+    - zero_diagonal: tr(K̃ L̃) with the diagonals of K and L set to zero after centring, in [-1, 1].
+
+    1 means the same arrangement up to what the kernel ignores; 0 means unrelated (only the debiased estimator reaches
+    it at small n: the biased one of unrelated data is about p / (n - 1 + p)).
+
+    Parameters
+    ----------
+    kernel : {"linear", "rbf", "laplace", "cosine", "polynomial"}
+        linear: x·x'. rbf: exp(-d² / 2σ²). laplace: exp(-d / σ). cosine: cosine of the rows as they are. polynomial:
+        (x·x' / s + 1)^degree of centred x, with s = ‖X‖²_F / n.
+    estimator : {"biased", "debiased", "zero_diagonal"}
+        See above.
+    bandwidth : float
+        σ as a fraction of the median Euclidean distance between different stimuli (rbf and laplace), each side its own.
+    degree : int
+        Degree of the polynomial kernel.
+
+    Raises
+    ------
+    DegenerateError
+        If a stimulus is all zero (cosine), or if the Gram matrix vanishes after centring.
+
+    Warns
+    -----
+    CongruenceWarning
+        ``cka_bias``: the biased estimator is far from 0 for unrelated data of this size; the level is given.
+
+    Notes
+    -----
+    All three estimators are ⟨K, L⟩ + c₁ k·l + c₂ Σk Σl with k, l the diagonals, because rows of centred Gram matrices
+    sum to zero. Cost: prepare O(n² p) for Gram forms and O(n p²) for the linear kernel with p < n; compare O(n²) or
+    O(n p²). Invariant to orthogonal maps, isotropic scaling and translation (cosine: not to translation).
+
+    References
+    ----------
+    Kornblith et al. 2019, arXiv:1905.00414, eqs 4-6; Song et al. 2012, JMLR 13, eq. 4 (debiased).
+    """
+
+    name: ClassVar[str] = "cka"
+    kernel: Literal["linear", "rbf", "laplace", "cosine", "polynomial"] = "linear"
+    estimator: Literal["biased", "debiased", "zero_diagonal"] = "biased"
+    bandwidth: Annotated[float, Interval(0, low_open=True)] = 0.4
+    degree: Annotated[int, Interval(1, 10)] = 3
+
+    def check(self) -> None:
+        """Refuse parameters that the kernel does not have."""
+        self.only_with("bandwidth", when=self.kernel in {"rbf", "laplace"}, condition="kernel=rbf or kernel=laplace")
+        self.only_with("degree", when=self.kernel == "polynomial", condition="kernel=polynomial")
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this kernel and estimator."""
+        biased = self.estimator == "biased"
+        cosine = self.kernel == "cosine"
+        invariant = (
+            ("orthogonal", "isotropic_scaling") if cosine else ("orthogonal", "isotropic_scaling", "translation")
+        )
+        return MeasureInfo(
+            label=self.label,
+            title=f"{self.estimator.replace('_', '-')} CKA, {self.kernel} kernel",
+            definition=_DEFINITIONS[self.estimator],
+            orientation="similarity",
+            range=(0.0, 1.0) if biased else (-1.0, 1.0),
+            identity=1.0,
+            symmetric=True,
+            conversions=frozenset({"one_minus", "angular"}) if biased else frozenset({"one_minus"}),
+            metric_conversions=frozenset({"angular"}) if biased else frozenset(),
+            space="centred Gram matrices up to scale",
+            needs=Needs(n=3 if biased else 4, nonzero_rows=cosine),
+            meaning=("unrelated (the biased estimator stays above 0 for unrelated data)" if biased else "as alike as unrelated data at 0; below: less", "the same similarity structure"),
+            cost="prepare O(n p min(n, p)), compare O(n p min(n, p)) for the linear and cosine kernels; O(n² p) and O(n²) otherwise",
+            references=(KORNBLITH, *(() if biased else (SONG,) if self.estimator == "debiased" else (LANGE,))),
+            **both(*invariant),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> CKAState:
+        """Return the centred Gram matrix of `x`, factored if that is smaller, with its norm."""
+        x = linalg.unit_scale(self.admit(x))
+        n, p = x.shape
+        if self.kernel in {"linear", "cosine"}:
+            factor = linalg.centre_columns(linalg.unit_rows(x) if self.kernel == "cosine" else x)
+            return self._state(factor if p < n else _product(factor), factored=p < n, p=p)
+        return self._state(linalg.double_centre(self._gram(linalg.centre_columns(x))), factored=False, p=p)
+
+    def compare(self, a: CKAState, b: CKAState) -> float:
+        """Return the normalised alignment of two states."""
+        value = self._inner(a, b) / math.sqrt(a.self_similarity * b.self_similarity)
+        return linalg.clip(value, *self.info.range)
+
+    def caveats(self, a: CKAState, b: CKAState) -> tuple[Caveat, ...]:
+        """Return the level that unrelated data reach, where the biased estimator is far from 0."""
+        if self.estimator != "biased":
+            return ()
+        # Exact mean of tr(K L) when the rows of one side are permuted at random.
+        level = a.trace * b.trace / ((a.n - 1) * a.frobenius * b.frobenius)
+        wide = self.kernel in {"linear", "cosine"} and max(a.p, b.p) >= a.n
+        if level < 0.05 and not wide:
+            return ()
+        text = (
+            f"biased CKA of unrelated representations of this kind would be {level:.3g} on average "
+            f"(n={a.n}, p={a.p} and {b.p}); use estimator=debiased or more stimuli"
+        )
+        return (Caveat("cka_bias", text, level),)
+
+    def _gram(self, x: Array) -> Array:
+        """Return the kernel matrix of centred values."""
+        xp = array_namespace(x)
+        if self.kernel == "polynomial":
+            gram = _product(x)
+            scale = linalg.inner(x, x) / x.shape[0]
+            return (gram / scale + 1.0) ** self.degree
+        squared = linalg.squared_distances(x)
+        median = _median_distance(squared)
+        if self.kernel == "rbf":
+            return xp.exp(squared / (-2.0 * (self.bandwidth * median) ** 2))
+        return xp.exp(xp.sqrt(squared) / (-self.bandwidth * median))
+
+    def _state(self, values: Array, *, factored: bool, p: int) -> CKAState:
+        xp = array_namespace(values)
+        diagonal = linalg.row_squares(values) if factored else xp.linalg.diagonal(values)
+        trace = float(xp.sum(diagonal, dtype=xp.float64))
+        state = CKAState(values, factored, diagonal, trace, 1.0, 1.0, p)
+        squared = _gram_inner(state, state)
+        own = self._inner(state, state)
+        # An estimate that is rounding noise of ‖K‖² would normalise any value to anything.
+        if own <= 1e3 * float(xp.finfo(values.dtype).eps) * squared:
+            message = f"{self.label} is undefined: the {self.estimator} self-similarity of the Gram matrix vanishes."
+            raise DegenerateError(message)
+        return state._replace(self_similarity=own, frobenius=math.sqrt(squared))
+
+    def _inner(self, a: CKAState, b: CKAState) -> float:
+        """Return the estimator's ⟨K, L⟩, up to a factor that depends on n only."""
+        require_same_n(a.n, b.n)
+        full, n = _gram_inner(a, b), a.n
+        if self.estimator == "biased":
+            return full
+        diagonals = linalg.inner(a.diagonal, b.diagonal)
+        if self.estimator == "zero_diagonal":
+            return full - diagonals
+        # HSIC_1 n (n - 3): the row sums of a centred K without its diagonal are minus that diagonal.
+        return full - diagonals * n / (n - 2) + a.trace * b.trace / ((n - 1) * (n - 2))
+
+
+_DEFINITIONS = {
+    "biased": "tr(KL) / sqrt(tr(KK) tr(LL)), K and L the double-centred Gram matrices",
+    "debiased": "HSIC1(K, L) / sqrt(HSIC1(K, K) HSIC1(L, L)), HSIC1 the unbiased estimator of Song et al. 2012",
+    "zero_diagonal": "cosine of the double-centred Gram matrices with their diagonals set to zero",
+}
+
+
+def _gram_inner(a: CKAState, b: CKAState) -> float:
+    """Return tr(K L) from whatever form the two Gram matrices are in."""
+    if not a.factored and not b.factored:
+        return linalg.inner(a.values, b.values)
+    xp = array_namespace(a.values, b.values)
+    if a.factored and b.factored:
+        cross = xp.matrix_transpose(a.values) @ b.values  # (p1, p2)
+        return linalg.inner(cross, cross)
+    factor, gram = (a.values, b.values) if a.factored else (b.values, a.values)
+    return linalg.inner(gram @ factor, factor)
+
+
+def _product(factor: Array) -> Array:
+    """Return F Fᵀ, shape (n, n)."""
+    return factor @ array_namespace(factor).matrix_transpose(factor)
+
+
+def _median_distance(squared: Array) -> float:
+    """Return the median Euclidean distance over pairs i < j that differ."""
+    xp = array_namespace(squared)
+    distances = xp.sqrt(linalg.upper(squared))
+    nonzero = xp.sort(xp.take(distances, xp.nonzero(distances > 0)[0]))
+    m = int(nonzero.shape[0])
+    return (float(nonzero[(m - 1) // 2]) + float(nonzero[m // 2])) / 2

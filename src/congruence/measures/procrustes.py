@@ -1,0 +1,220 @@
+"""Distances after the best rotation: Procrustes and the generalised shape metrics.
+
+Sources: Schönemann 1966; Ding et al. 2021; Williams et al. 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from array_api_compat import array_namespace
+
+from congruence import linalg
+from congruence.measures._base import Measure, register
+from congruence.measures._info import METRIC, MeasureInfo, Reference, both
+from congruence.validate import Array, Interval, require_same_n
+
+DING = Reference("Ding, Denain & Steinhardt 2021, Grounding Representation Similarity", "section 2", "arXiv:2108.01661")
+WILLIAMS = Reference(
+    "Williams, Kunz, Kornblith & Linderman 2021, Generalized Shape Metrics", "eqs 4-6, 11", "arXiv:2110.14739"
+)
+SCHOENEMANN = Reference(
+    "Schönemann 1966, A generalized solution of the orthogonal Procrustes problem", "", "doi:10.1007/BF02289451"
+)
+
+
+class FactorState(NamedTuple):
+    """A matrix F (n, q) of unit Frobenius norm, determined up to rotation of its columns, and the norm taken out."""
+
+    factor: Array
+    norm: float
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return int(self.factor.shape[0])
+
+
+@register
+@dataclass(frozen=True)
+class Procrustes(Measure[FactorState]):
+    """Distance that remains after the best rotation of one representation to the other.
+
+    With centred X, Y and nuc = ‖XᵀY‖_* / (‖X‖_F ‖Y‖_F), the cosine of the shape angle:
+
+    - angular: arccos(nuc), in [0, π/2];
+    - normalised: √(2 - 2 nuc), in [0, √2];
+    - squared: 2 - 2 nuc, in [0, 2] (not a metric);
+    - size_and_shape: √(‖X‖² + ‖Y‖² - 2 ‖XᵀY‖_*), in [0, ∞), in the units of the features, keeps the sizes.
+
+    0 means equal up to rotation (and, except size_and_shape, scale). Unequal widths are compared as if the narrower were
+    padded with zeros.
+
+    Parameters
+    ----------
+    form : {"angular", "normalised", "squared", "size_and_shape"}
+        See above.
+
+    Notes
+    -----
+    Near 0, arccos and the root turn rounding errors of 1e-16 into 1e-8; there the distance is computed from the residual
+    X - Y Q itself. Cost: prepare O(n p min(n, p)) at most, compare O(n p² + p³). Metrics: angular, normalised and
+    size_and_shape.
+
+    References
+    ----------
+    Schönemann 1966, doi:10.1007/BF02289451; Ding et al. 2021, arXiv:2108.01661 (squared); Williams et al. 2021,
+    arXiv:2110.14739, eqs 4-6 (angular, size_and_shape).
+    """
+
+    name: ClassVar[str] = "procrustes"
+    form: Literal["angular", "normalised", "squared", "size_and_shape"] = "angular"
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this form."""
+        sized = self.form == "size_and_shape"
+        definition, high = _FORMS[self.form]
+        return MeasureInfo(
+            label=self.label,
+            title=f"Procrustes distance, {self.form.replace('_', ' ')}",
+            definition=definition,
+            orientation="distance",
+            range=(0.0, high),
+            identity=0.0,
+            symmetric=True,
+            axioms=METRIC - {"triangle"} if self.form == "squared" else METRIC,
+            space=f"centred representations up to rotation{'' if sized else ' and scale'}",
+            meaning=(f"equal up to rotation{'' if sized else ' and scale'}", "unbounded" if sized else "no common direction"),
+            cost="prepare O(n p min(n, p)), compare O(n p^2 + p^3)",
+            references=(SCHOENEMANN, DING, WILLIAMS),
+            **both("orthogonal", "translation", *(() if sized else ("isotropic_scaling",))),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> FactorState:
+        """Return the centred values with unit norm, rotated to at most n columns, and their norm."""
+        return _factor(linalg.centre_columns(self.admit(x)))
+
+    def compare(self, a: FactorState, b: FactorState) -> float:
+        """Return the distance of two states."""
+        if self.form == "size_and_shape":
+            chord = _chord(a, b)
+            # ‖X - YQ‖² = (‖X‖ - ‖Y‖)² + ‖X‖‖Y‖ chord²: no cancellation, whatever the sizes
+            return math.hypot(a.norm - b.norm, math.sqrt(a.norm) * math.sqrt(b.norm) * chord)
+        return _from_chord(_chord(a, b), self.form)
+
+
+_FORMS: dict[str, tuple[str, float]] = {
+    "angular": ("arccos(nuc), nuc = |X'Y|_* / (|X|_F |Y|_F)", math.pi / 2),
+    "normalised": ("sqrt(2 - 2 nuc), nuc = |X'Y|_* / (|X|_F |Y|_F)", math.sqrt(2)),
+    "squared": ("2 - 2 nuc, nuc = |X'Y|_* / (|X|_F |Y|_F)", 2.0),
+    "size_and_shape": ("sqrt(|X|_F^2 + |Y|_F^2 - 2 |X'Y|_*)", math.inf),
+}
+
+
+@register
+@dataclass(frozen=True)
+class Shape(Measure[FactorState]):
+    """Generalised shape metric: Procrustes after partial whitening.
+
+    X is centred and scaled to ‖X‖_F = √n; φ(X) = X (α I + (1 - α) Σ^{-1/2}) on the range of X, with Σ = XᵀX / n. The
+    distance is the angle arccos(‖φ(X)ᵀφ(Y)‖_* / (‖φ(X)‖ ‖φ(Y)‖)), in [0, π/2], or min_Q ‖φ(X) - φ(Y) Q‖_F, in [0, ∞).
+    0 means equal up to rotation and scale (α = 0: up to invertible linear maps).
+
+    Parameters
+    ----------
+    alpha : float
+        1: no whitening, the Procrustes distance. 0: full whitening, where the cosine is Σρ / √(r_X r_Y).
+    form : {"angular", "euclidean"}
+        Angle, or distance of the aligned matrices.
+
+    Notes
+    -----
+    Without the scaling to √n the result would depend on the units of the features for 0 < α < 1. Cost as for
+    `Procrustes` plus one singular value decomposition a representation. A metric for every α.
+
+    References
+    ----------
+    Williams et al. 2021, arXiv:2110.14739, eqs 4-6 and 11.
+    """
+
+    name: ClassVar[str] = "shape"
+    examples: ClassVar = {"alpha": (1.0, 0.5, 0.0)}
+    alpha: Annotated[float, Interval(0, 1)] = 1.0
+    form: Literal["angular", "euclidean"] = "angular"
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this form and degree of whitening."""
+        whitened = self.alpha == 0
+        return MeasureInfo(
+            label=self.label,
+            title=f"shape metric, alpha={self.alpha:.3g}, {self.form}",
+            definition="arccos(|F'G|_* / (|F| |G|))" if self.form == "angular" else "min_Q |F - G Q|_F, F = phi(X), G = phi(Y)",
+            orientation="distance",
+            range=(0.0, math.pi / 2 if self.form == "angular" else math.inf),
+            identity=0.0,
+            symmetric=True,
+            axioms=METRIC,
+            space="column spaces" if whitened else "centred representations up to rotation and scale",
+            meaning=("equal up to invertible linear maps" if whitened else "equal up to rotation and scale", "no common direction"),
+            cost="prepare O(n p min(n, p)), compare O(n r^2 + r^3)",
+            references=(WILLIAMS,),
+            **both("translation", *(("invertible_linear",) if whitened else ("orthogonal", "isotropic_scaling"))),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> FactorState:
+        """Return φ(x) in principal coordinates."""
+        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        root_n = math.sqrt(axes.left.shape[0])
+        scaled = axes.values * (root_n / linalg.frobenius(axes.values))
+        # in principal axes Σ^{-1/2} is diagonal: s -> α s + (1 - α) √n
+        return _factor(axes.left * (self.alpha * scaled + (1 - self.alpha) * root_n)[None, :])
+
+    def compare(self, a: FactorState, b: FactorState) -> float:
+        """Return the distance of two states."""
+        chord = _chord(a, b)
+        if self.form == "angular":
+            return _from_chord(chord, "angular")
+        return math.hypot(a.norm - b.norm, math.sqrt(a.norm * b.norm) * chord)
+
+
+def _factor(x: Array) -> FactorState:
+    """Return `x` with unit norm; a matrix wider than tall is rotated to its n principal axes, which changes nothing."""
+    n, p = x.shape
+    scaled = linalg.unit_scale(x)
+    norm = linalg.frobenius(scaled)
+    scale = linalg.largest(x) / linalg.largest(scaled)
+    unit = scaled / norm
+    if p > n:
+        left, singular, _ = linalg.thin_svd(unit)
+        unit = left * singular[None, :]
+    return FactorState(unit, norm * scale)
+
+
+def _chord(a: FactorState, b: FactorState) -> float:
+    """Return min_Q ‖F - G Q‖_F = √(2 - 2 nuc) for factors of unit norm, accurate near 0."""
+    require_same_n(a.n, b.n)
+    xp = array_namespace(a.factor, b.factor)
+    cross = xp.matrix_transpose(a.factor) @ b.factor
+    nuc = linalg.nuclear_norm(cross)
+    if nuc < 1 - 1e-4:
+        return math.sqrt(2 - 2 * nuc)
+    left, _, right = linalg.thin_svd(cross)
+    turned_a, turned_b = a.factor @ left, b.factor @ xp.matrix_transpose(right)  # (n, m), aligned
+    parts = (
+        turned_a - turned_b,
+        a.factor - turned_a @ xp.matrix_transpose(left),  # what the other side is too narrow to meet
+        b.factor - turned_b @ right,
+    )
+    return math.sqrt(sum(linalg.inner(part, part) for part in parts))
+
+
+def _from_chord(chord: float, form: str) -> float:
+    """Return the distance of unit vectors whose difference has norm `chord`; the chord is 2 sin(angle / 2)."""
+    chord = min(chord, math.sqrt(2))
+    if form == "angular":
+        return linalg.clip(2 * math.asin(chord / 2), 0.0, math.pi / 2)
+    return chord if form == "normalised" else chord**2

@@ -1,0 +1,102 @@
+"""Linear regression between representations. Source: Kornblith et al. 2019, Table 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from array_api_compat import array_namespace
+
+from congruence import linalg
+from congruence.errors import Caveat
+from congruence.measures._base import Measure, register
+from congruence.measures._info import MeasureInfo, closure
+from congruence.measures.cka import KORNBLITH
+from congruence.validate import Array, require_same_n
+
+
+class RegressionState(NamedTuple):
+    """An orthonormal basis (n, r) of the column space, and U S (n, r) with the energy of the centred values."""
+
+    basis: Array
+    factor: Array
+    energy: float
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return int(self.basis.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank."""
+        return int(self.basis.shape[1])
+
+
+@register
+@dataclass(frozen=True)
+class LinearRegression(Measure[RegressionState]):
+    """Share of the variance of Y that is linear in X, fitted and scored on the same stimuli.
+
+    m(X, Y) = ‖Q_XᵀY‖²_F / ‖Y‖²_F, columns centred, Q_X an orthonormal basis of the column space of X. In [0, 1]; 1 if Y
+    is a linear function of X; unrelated data give rank(X) / (n - 1). Kornblith's R²_LR fits X from Y: swap the arguments.
+
+    Warns
+    -----
+    CongruenceWarning
+        ``regression_level``: unrelated data of this size would explain half of the variance or more.
+
+    Notes
+    -----
+    Asymmetric. Invariant to invertible linear maps of X, and to orthogonal maps and isotropic scaling of Y. Cost: prepare
+    O(n p min(n, p)), compare O(n r_X r_Y).
+
+    References
+    ----------
+    Kornblith et al. 2019, arXiv:1905.00414, eq. 12 and Table 1 (its identity with CKA prints √p1 where √rank(Y) is right).
+    """
+
+    name: ClassVar[str] = "linear_regression"
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of the measure."""
+        rotations = closure(("orthogonal", "isotropic_scaling", "translation"))
+        return MeasureInfo(
+            label=self.label,
+            title="linear regression R²",
+            definition="|Q_X' Y|_F^2 / |Y|_F^2: the share of the variance of Y that is linear in X",
+            orientation="similarity",
+            range=(0.0, 1.0),
+            identity=1.0,
+            symmetric=False,
+            conversions=frozenset({"one_minus"}),
+            space="X: column spaces; Y: centred representations up to rotation and scale",
+            invariant_first=closure(("invertible_linear", "translation")),
+            invariant_second=rotations,
+            sensitive_second=frozenset({"invertible_linear", "feature_scaling"}),
+            meaning=("nothing of Y is linear in X", "Y is a linear function of X"),
+            cost="prepare O(n p min(n, p)), compare O(n r_X r_Y)",
+            references=(KORNBLITH,),
+        )
+
+    def prepare(self, x: Array) -> RegressionState:
+        """Return the basis and the principal coordinates of the centred values."""
+        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        factor = axes.left * axes.values[None, :]
+        return RegressionState(axes.left, factor, linalg.inner(axes.values, axes.values))
+
+    def compare(self, a: RegressionState, b: RegressionState) -> float:
+        """Return the share of the energy of `b` in the column space of `a`."""
+        require_same_n(a.n, b.n)
+        explained = array_namespace(a.basis, b.factor).matrix_transpose(a.basis) @ b.factor
+        return linalg.clip(linalg.inner(explained, explained) / b.energy, 0.0, 1.0)
+
+    def caveats(self, a: RegressionState, b: RegressionState) -> tuple[Caveat, ...]:
+        """Return the level that unrelated data reach, where it is high."""
+        del b
+        level = a.rank / (a.n - 1)
+        if level < 0.5:
+            return ()
+        text = f"X has rank {a.rank} on {a.n} stimuli: it would explain {level:.3g} of the variance of unrelated data; use more stimuli or fewer components"
+        return (Caveat("regression_level", text, level),)

@@ -1,0 +1,145 @@
+"""Representational similarity analysis. Source: Kriegeskorte, Mur & Bandettini 2008."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import scipy.stats
+from array_api_compat import array_namespace
+
+from congruence import linalg
+from congruence.errors import DegenerateError
+from congruence.measures._base import Measure, register
+from congruence.measures._info import MeasureInfo, Needs, Reference, both
+from congruence.validate import Array, require_same_n
+
+KRIEGESKORTE = Reference(
+    "Kriegeskorte, Mur & Bandettini 2008, Representational similarity analysis", "", "doi:10.3389/neuro.06.004.2008"
+)
+
+
+class RDMState(NamedTuple):
+    """The entries above the diagonal of a dissimilarity matrix, shape (n (n - 1) / 2,), ready for comparison.
+
+    For all comparisons but Kendall's the vector has unit norm, so that the value is an inner product; for Kendall's it
+    holds integer ranks on the CPU, ties sharing one.
+    """
+
+    vector: Array
+    n: int
+
+
+@register
+@dataclass(frozen=True)
+class RSA(Measure[RDMState]):
+    """Agreement of two representational dissimilarity matrices (RDMs) over all pairs of stimuli.
+
+    compare(upper triangle of RDM(X), upper triangle of RDM(Y)); rows as they are, columns not centred. 1 means the same
+    (order of) dissimilarities, 0 unrelated, negative values the opposite order.
+
+    Parameters
+    ----------
+    rdm : {"correlation", "cosine", "euclidean", "squared_euclidean"}
+        Dissimilarity of two stimuli: 1 - Pearson correlation over features, 1 - cosine, or (squared) Euclidean distance.
+    compare : {"spearman", "pearson", "kendall", "cosine"}
+        Rank correlation with averaged ties, correlation, Kendall's tau-b, or cosine.
+
+    Raises
+    ------
+    DegenerateError
+        If a stimulus has no direction (correlation, cosine), or all dissimilarities are equal.
+
+    Notes
+    -----
+    Dissimilarities within 1e-12 of the largest are ties. The correlation RDM centres every stimulus over its features, so
+    it is not invariant to rotation. Kendall's tau-b runs in SciPy on the CPU. Cost: prepare O(n² p + n² log n), compare
+    O(n²) (Kendall: O(n² log n)).
+
+    References
+    ----------
+    Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008.
+    """
+
+    name: ClassVar[str] = "rsa"
+    rdm: Literal["correlation", "cosine", "euclidean", "squared_euclidean"] = "correlation"
+    # `compare` is the method that every measure has, so the attribute has another name than the parameter
+    comparison: Literal["spearman", "pearson", "kendall", "cosine"] = field(
+        default="spearman", metadata={"parameter": "compare"}
+    )
+
+    @property
+    def info(self) -> MeasureInfo:
+        """Claims of this dissimilarity and comparison."""
+        directional = self.rdm in {"correlation", "cosine"}
+        invariant = {
+            "correlation": ("permutation", "isotropic_scaling"),
+            "cosine": ("orthogonal", "isotropic_scaling"),
+        }.get(self.rdm, ("orthogonal", "isotropic_scaling", "translation"))
+        cosine = self.comparison == "cosine"
+        return MeasureInfo(
+            label=self.label,
+            title=f"RSA, {self.rdm.replace('_', ' ')} RDM, {_COMPARISONS[self.comparison]}",
+            definition=f"{_COMPARISONS[self.comparison]} of the upper triangles of the two {self.rdm.replace('_', ' ')} RDMs",
+            orientation="similarity",
+            range=(0.0, 1.0) if cosine else (-1.0, 1.0),
+            identity=1.0,
+            symmetric=True,
+            conversions=frozenset({"one_minus"}),
+            space="representational dissimilarity matrices",
+            needs=Needs(n=3, p=2 if self.rdm == "correlation" else 1, nonzero_rows=directional, varying_rows=self.rdm == "correlation"),
+            meaning=("no common structure" if cosine else "opposite order (0: unrelated)", "the same dissimilarities" if cosine else "the same order of dissimilarities" if self.comparison != "pearson" else "dissimilarities equal up to scale and offset"),
+            cost="prepare O(n^2 p + n^2 log n), compare O(n^2)",
+            references=(KRIEGESKORTE,),
+            **both(*invariant),
+        )  # fmt: skip
+
+    def prepare(self, x: Array) -> RDMState:
+        """Return the upper triangle of the RDM, ranked, centred and normalised as the comparison asks."""
+        x = linalg.unit_scale(self.admit(x))
+        xp = array_namespace(x)
+        distances = linalg.upper(self._distances(x))
+        if float(xp.max(distances) - xp.min(distances)) <= linalg.TIE * float(xp.max(distances)) and (
+            self.comparison != "cosine"
+        ):
+            message = f"{self.label} is undefined: all {int(distances.shape[0])} dissimilarities are equal."
+            raise DegenerateError(message)
+        if self.comparison == "kendall":
+            return RDMState(_dense_ranks(distances), x.shape[0])
+        vector = linalg.average_ranks(distances) if self.comparison == "spearman" else distances
+        if self.comparison != "cosine":
+            vector = vector - xp.mean(vector)
+        return RDMState(vector / linalg.frobenius(vector), x.shape[0])
+
+    def compare(self, a: RDMState, b: RDMState) -> float:
+        """Return the agreement of two RDMs."""
+        require_same_n(a.n, b.n)
+        if self.comparison == "kendall":
+            return float(scipy.stats.kendalltau(a.vector, b.vector).statistic)
+        return linalg.clip(linalg.inner(a.vector, b.vector), *self.info.range)
+
+    def _distances(self, x: Array) -> Array:
+        """Return the RDM, shape (n, n)."""
+        if self.rdm in {"correlation", "cosine"}:
+            # 1 - cos is half the squared distance of unit vectors, which keeps its digits where the cosine is near 1
+            rows = linalg.unit_rows(linalg.varying_rows(x) if self.rdm == "correlation" else x)
+            return linalg.squared_distances(rows) / 2
+        squared = linalg.squared_distances(x)
+        return array_namespace(x).sqrt(squared) if self.rdm == "euclidean" else squared
+
+
+_COMPARISONS = {
+    "spearman": "Spearman's rank correlation",
+    "pearson": "Pearson correlation",
+    "kendall": "Kendall's tau-b",
+    "cosine": "cosine",
+}
+
+
+def _dense_ranks(distances: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return integer ranks on the CPU, tied values sharing one."""
+    order, group = linalg.tied_groups(distances)
+    ranks = np.empty(int(distances.shape[0]), dtype=np.int64)
+    ranks[linalg.to_numpy(order)] = linalg.to_numpy(group)
+    return ranks
