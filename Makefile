@@ -16,10 +16,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# pip compiles on one core, and that is half of the install: it is told not to, and this does it on all of them.
+# Sources that are not for this Python (torch ships one) do not compile, and are never imported.
+BYTECODE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib || true
 PINS   := pyproject.toml constraints.txt
 
 # Nothing here may reach for a model hub: the models come out of installed packages.
 export HF_HUB_OFFLINE := 1
+# The tests start many processes: let them find each other's bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-long cov lint venv clean
@@ -55,14 +60,16 @@ $(VENV)/.created:
 
 $(VENV)/.demo: $(PINS) requirements-demo.txt | $(VENV)/.created
 	@echo "Installing congruence with its demo into $(VENV) ..."
-	@$(PIP) install -c constraints.txt hatchling editables
-	@$(PIP) install --no-deps --require-hashes -r requirements-demo.txt
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[demo]'
+	@$(PIP) install --no-compile -c constraints.txt hatchling editables
+	@$(PIP) install --no-compile --no-deps --require-hashes -r requirements-demo.txt
+	@$(PIP) install --no-compile -c constraints.txt --no-build-isolation -e '.[demo]'
+	@$(BYTECODE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "Installing what the tests need ..."
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) install --no-compile -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(BYTECODE)
 	@$(PIP) check
 	@touch $@
 
