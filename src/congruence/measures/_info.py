@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, get_args
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypedDict, get_args
 
 from congruence.errors import ParameterError
 
@@ -171,6 +171,34 @@ class MeasureInfo:
         """Whether all four axioms hold."""
         return self.axioms >= METRIC
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the description as plain data for JSON; infinite numbers become text, sets become sorted lists."""
+        plain: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            plain[field.name] = sorted(value) if isinstance(value, frozenset) else value
+        plain["range"] = [_to_json(end) for end in self.range]
+        plain["identity"] = _to_json(self.identity)
+        plain["meaning"] = list(self.meaning)
+        plain["needs"] = asdict(self.needs)
+        plain["references"] = [asdict(reference) for reference in self.references]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> MeasureInfo:
+        """Return the description that `to_dict` wrote."""
+        values = dict(plain)
+        for field in fields(cls):
+            if str(field.type).startswith("frozenset"):
+                values[field.name] = frozenset(values[field.name])
+        low, high = values["range"]
+        values["range"] = (float(low), float(high))
+        values["identity"] = float(values["identity"])
+        values["meaning"] = tuple(values["meaning"])
+        values["needs"] = Needs(**values["needs"])
+        values["references"] = tuple(Reference(**reference) for reference in values["references"])
+        return cls(**values)
+
     def as_distance(self, how: str) -> MeasureInfo:
         """Return the description of the distance made by ``"one_minus"`` (1 - s) or ``"angular"`` (arccos s)."""
         if how not in self.conversions:
@@ -202,6 +230,11 @@ class _Sides(TypedDict):
     invariant_second: frozenset[str]
     sensitive_first: frozenset[str]
     sensitive_second: frozenset[str]
+
+
+def _to_json(number: float) -> float | str:
+    """Return a number that strict JSON can hold, or its name."""
+    return number if math.isfinite(number) else str(number)
 
 
 def both(*transformations: str) -> _Sides:
