@@ -1,0 +1,441 @@
+"""Comparison: what every engine returns and every reader takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from congruence import figures
+from congruence.errors import Caveat, ParameterError, ShapeError, UnknownNameError
+from congruence.measures import Measure, MeasureInfo, measure
+from congruence.results import _show, storage
+from congruence.results._text import caveat_cells, coded, describe_caveats, read_caveats, shared, write_caveats
+from congruence.validate import closest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+DIMS = ("measure", "a", "b")
+STATUSES = ("ok", "failed", "skipped")
+"""skipped: not asked for, such as a pair of different names with ``pairs="matched"``."""
+
+COLUMNS = ("measure", "a", "b", "value", "status", "reason", "warnings", "n", "seconds")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Values of measures for pairs of representations, with everything that is known about each number.
+
+    Made by `congruence.compare` and by `Comparison.build`. Immutable: every method returns something new.
+
+    Attributes
+    ----------
+    dataset : xarray.Dataset
+        Dimensions (measure, a, b), labelled with the canonical labels of the measures and the names of the
+        representations in execution order. Variables: value; status ("ok", "failed", "skipped": not asked for);
+        reason, why a pair failed; warnings, JSON list of {code, text, level} or ""; n, number of stimuli; seconds.
+    infos : mapping of str to MeasureInfo
+        Description of each measure, by label.
+    provenance : mapping
+        Versions, parameters, fingerprints, steps, seed: plain data.
+    """
+
+    _dataset: xr.Dataset
+    infos: Mapping[str, MeasureInfo]
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def build(
+        cls,
+        measures: Sequence[Measure[Any]] | Sequence[MeasureInfo],
+        a: Sequence[str],
+        b: Sequence[str],
+        *,
+        value: Any,
+        status: Any = "ok",
+        reason: Any = "",
+        caveats: Any = MappingProxyType({}),
+        n: Any = 0,
+        seconds: Any = 0.0,
+        provenance: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Comparison:
+        """Return the result that these arrays hold.
+
+        Parameters
+        ----------
+        measures : sequence of Measure or MeasureInfo
+            What was measured, in order.
+        a, b : sequence of str
+            Names of the representations on either side, in execution order; unique on each side.
+        value : array of float, shape (measures, a, b)
+            NaN is written where `status` is not "ok".
+        status, reason : array of str, shape (measures, a, b), or one str for all
+            See the class.
+        caveats : mapping of (int, int, int) to tuple of Caveat, or object array, shape (measures, a, b)
+            Reasons to distrust single values; cells that are left out have none.
+        n, seconds : array, shape (measures, a, b), or one number for all
+            Stimuli compared, and time spent.
+        provenance : mapping
+            Plain data that JSON can hold.
+
+        Raises
+        ------
+        ShapeError
+            If an axis is empty or an array has another shape.
+        ParameterError
+            If names or labels repeat, a status is unknown, or the provenance is not plain data.
+        """
+        infos = [m.info if isinstance(m, Measure) else m for m in measures]
+        labels = _unique("measures", [info.label for info in infos])
+        names_a, names_b = _unique("a", a), _unique("b", b)
+        shape = (len(labels), len(names_a), len(names_b))
+        states = shared(status, shape, "status")
+        unknown = sorted(set(coded(states).values) - set(STATUSES))
+        if unknown:
+            message = f"status must be one of {', '.join(STATUSES)}; got {unknown[0]!r}."
+            raise ParameterError(message)
+        number = _filled(value, shape, "value", np.float64)
+        variables = {
+            "value": np.where(states == "ok", number, np.nan),
+            "status": states,
+            "reason": shared(reason, shape, "reason"),
+            "warnings": caveat_cells(caveats, shape),
+            "n": _filled(n, shape, "n", np.int64),
+            "seconds": _filled(seconds, shape, "seconds", np.float64),
+        }
+        return _assemble(infos, names_a, names_b, variables, _plain(provenance))
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """Everything as one labelled data set: a copy whose arrays are shared and cannot be written to."""
+        return self._dataset.copy()
+
+    # ---- labels ------------------------------------------------------------------------------------------------------
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Canonical labels of the measures."""
+        return tuple(self.infos)
+
+    @property
+    def a(self) -> tuple[str, ...]:
+        """Names of the representations on the first side, in execution order."""
+        return tuple(self._dataset["a"].values.tolist())
+
+    @property
+    def b(self) -> tuple[str, ...]:
+        """Names of the representations on the second side, in execution order."""
+        return tuple(self._dataset["b"].values.tolist())
+
+    def label(self, name: str | Measure[Any]) -> str:
+        """Return the canonical label in this result for any spelling of a measure.
+
+        After `as_distance` a measure is found under its new label (``"cka|one_minus"``) and under its old one.
+
+        Raises
+        ------
+        UnknownNameError
+            If the result has no such measure; the message names the closest.
+        """
+        wanted = name.label if isinstance(name, Measure) else name
+        spelled, bar, how = wanted.partition("|")
+        for candidate in (wanted, f"{_canonical(spelled)}{bar}{how}"):
+            if candidate in self.infos:
+                return candidate
+            converted = [label for label in self.infos if label.split("|")[0] == candidate]
+            if len(converted) == 1:
+                return converted[0]
+        message = f"This comparison has no measure '{wanted}'. {closest(wanted, self.infos)}"
+        raise UnknownNameError(message)
+
+    def info(self, name: str | Measure[Any]) -> MeasureInfo:
+        """Return what is claimed about a measure of this result (range, orientation, invariances, sources)."""
+        return self.infos[self.label(name)]
+
+    # ---- numbers -----------------------------------------------------------------------------------------------------
+
+    def matrix(self, name: str | Measure[Any]) -> xr.DataArray:
+        """Return the values of one measure.
+
+        Parameters
+        ----------
+        name : str or Measure
+            Any spelling of the measure: ``"cka:kernel=linear"`` is ``"cka"``.
+
+        Returns
+        -------
+        xarray.DataArray, shape (a, b)
+            With the true names as coordinates; NaN where nothing was computed.
+
+        Raises
+        ------
+        UnknownNameError
+            If the result has no such measure.
+        """
+        info = self.info(name)
+        found = self._dataset["value"].sel(measure=info.label, drop=True).copy().rename(info.label)
+        found.attrs.update(measure=info.label, long_name=info.title, orientation=info.orientation)
+        return found
+
+    def caveats(self, name: str | Measure[Any], a: str, b: str) -> tuple[Caveat, ...]:
+        """Return the reasons to distrust one value."""
+        return read_caveats(str(self._cell("warnings", name, a, b)))
+
+    def _cell(self, variable: str, name: str | Measure[Any], a: str, b: str) -> Any:
+        place = {"measure": self.measures.index(self.label(name))}
+        for side, wanted, names in (("a", a, self.a), ("b", b, self.b)):
+            if wanted not in names:
+                message = f"Side {side} of this comparison has no '{wanted}'. {closest(wanted, names)}"
+                raise UnknownNameError(message)
+            place[side] = names.index(wanted)
+        return self._dataset[variable][place].item()
+
+    def as_distance(
+        self, how: Literal["one_minus", "angular"] = "one_minus", measures: Sequence[str | Measure[Any]] | None = None
+    ) -> Comparison:
+        """Return the result with similarities turned into distances.
+
+        Parameters
+        ----------
+        how : {"one_minus", "angular"}
+            1 - s, or arccos s (biased CKA only, where it is a metric).
+        measures : sequence of str, optional
+            Which measures to convert; the others stay as they are. By default all.
+
+        Returns
+        -------
+        Comparison
+            Converted measures have the label ``"cka|one_minus"`` and a description that fits the distance; the levels
+            of caveats are converted with the values.
+
+        Raises
+        ------
+        ParameterError
+            If a measure is a distance already or has no such conversion.
+        """
+        chosen = self.measures if measures is None else tuple(self.label(m) for m in measures)
+        infos = [info.as_distance(how) if label in chosen else info for label, info in self.infos.items()]
+        variables = {name: np.array(array.values) for name, array in self._dataset.data_vars.items()}
+        for k, label in enumerate(self.measures):
+            if label in chosen:
+                variables["value"][k] = _CONVERSIONS[how](variables["value"][k])
+                variables["warnings"][k] = coded(variables["warnings"][k]).through(
+                    lambda text: _of_similarity(text, how)
+                )
+        return _assemble(infos, self.a, self.b, variables, self.provenance)
+
+    # ---- tables ------------------------------------------------------------------------------------------------------
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per cell, without the cells that were not asked for.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns measure, a, b, value, status, reason, warnings (as readable text), n, seconds.
+        """
+        import pandas as pd
+
+        variables = {name: self._dataset[name].values for name in COLUMNS[3:]}
+        asked = variables["status"] != "skipped"
+        variables["warnings"] = coded(variables["warnings"]).through(describe_caveats)
+        places = np.nonzero(asked)
+        columns = {dim: self._dataset[dim].values[place] for dim, place in zip(DIMS, places, strict=True)}
+        columns |= {name: values[asked] for name, values in variables.items()}
+        return pd.DataFrame(columns, columns=list(COLUMNS))
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write `to_dataframe` with every digit of the numbers; NaN is ``nan``. Returns the path."""
+        return storage.write_atomically(
+            Path(path), lambda file: self.to_dataframe().to_csv(file, index=False, na_rep="nan")
+        )
+
+    def failures(self) -> pd.DataFrame:
+        """Return the pairs that failed: columns measure, a, b, reason."""
+        table = self.to_dataframe()
+        return table.loc[table["status"] == "failed", ["measure", "a", "b", "reason"]].reset_index(drop=True)
+
+    def equals(self, other: Comparison, *, ignore_seconds: bool = True) -> bool:
+        """Return whether names, measures, values and everything said of them are the same (NaN equals NaN).
+
+        The provenance, which has times in it, is not compared.
+        """
+        if (
+            dict(self.infos) != dict(other.infos)
+            or self.measures != other.measures
+            or self.a != other.a
+            or self.b != other.b
+        ):
+            return False
+        names = set(self._dataset.data_vars) - ({"seconds"} if ignore_seconds else set())
+        if names != set(other._dataset.data_vars) - ({"seconds"} if ignore_seconds else set()):
+            return False
+        return all(self._dataset[name].equals(other._dataset[name]) for name in names)
+
+    # ---- disk --------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write everything, losslessly and all at once: a reader finds the whole result or none.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder named ``*.zarr``, or the folder of a run, in which ``comparison.zarr`` is written.
+        overwrite : bool
+            Whether to replace a result that is there.
+
+        Returns
+        -------
+        Path
+            The folder written.
+
+        Raises
+        ------
+        OutputExistsError
+            If there is a result and `overwrite` is False.
+        StoreError
+            If it cannot be written; nothing is left behind.
+        """
+        return storage.save(self, Path(path), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """Return the result saved in a run folder or in its ``comparison.zarr``.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or a newer version of congruence wrote it.
+        CorruptStoreError
+            If bytes are missing or differ from what was written.
+        """
+        infos, a, b, variables, provenance = storage.load(Path(path))
+        return _assemble(infos, a, b, variables, provenance)
+
+    # ---- pictures ----------------------------------------------------------------------------------------------------
+
+    def plot(
+        self,
+        kind: Literal["heatmap", "layers"] = "heatmap",
+        measure: str | Measure[Any] | None = None,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Draw one measure as a matrix, or over the depth of the networks.
+
+        Parameters
+        ----------
+        kind : {"heatmap", "layers"}
+            All pairs as a matrix; or the pairs of equal names in execution order (see `figures.layer_curve`).
+        measure : str or Measure, optional
+            By default the first one.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed (extra ``plot``).
+        """
+        chosen = self.label(self.measures[0] if measure is None else measure)
+        draw = {"heatmap": figures.heatmap, "layers": figures.layer_curve}
+        if kind not in draw:
+            message = f"kind must be one of {', '.join(draw)}; got {kind!r}."
+            raise ParameterError(message)
+        return draw[kind](self.matrix(chosen), self.infos[chosen], ax=ax)
+
+    def __repr__(self) -> str:
+        return _show.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return _show.as_html(self)
+
+
+_CONVERSIONS: dict[str, Any] = {
+    "one_minus": lambda s: 1.0 - s,
+    "angular": lambda s: np.arccos(np.clip(s, -1.0, 1.0)),
+}
+
+
+def _of_similarity(text: str, how: str) -> str:
+    """Return written caveats of a similarity as caveats of the distance made from it."""
+    return write_caveats(
+        [
+            Caveat(
+                caveat.code,
+                f"of the similarity s: {caveat.text}",
+                None if caveat.level is None else float(_CONVERSIONS[how](caveat.level)),
+            )
+            for caveat in read_caveats(text)
+        ]
+    )
+
+
+def _canonical(spelled: str) -> str:
+    """Return the canonical spelling of a measure of the registry, and anything else as it is."""
+    try:
+        return measure(spelled).label
+    except (UnknownNameError, ParameterError):
+        return spelled  # a measure of another package: only its own label is known
+
+
+def _unique(axis: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of an axis, of which there must be at least one and no two alike."""
+    found = tuple(str(name) for name in names)
+    if not found:
+        message = f"A comparison needs at least one name in {axis}; got none."
+        raise ShapeError(message)
+    repeated = [name for name, count in zip(*np.unique(found, return_counts=True), strict=True) if count > 1]
+    if repeated:
+        message = f"Names in {axis} must differ; '{repeated[0]}' is there more than once."
+        raise ParameterError(message)
+    return found
+
+
+def _filled(values: Any, shape: tuple[int, ...], name: str, dtype: type[np.generic]) -> np.ndarray[Any, Any]:
+    """Return numbers for every cell; one number stands for all."""
+    given = np.asarray(values, dtype=dtype)
+    if given.ndim and given.shape != shape:
+        message = f"{name} must have shape {shape} (measure, a, b); got {given.shape}."
+        raise ShapeError(message)
+    return np.array(np.broadcast_to(given, shape))
+
+
+def _plain(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the provenance as JSON would give it back, so that saving changes nothing."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(provenance)))
+    except (TypeError, ValueError) as error:
+        message = f"provenance must be plain data that JSON can hold: {error}."
+        raise ParameterError(message) from None
+    return plain
+
+
+def _assemble(
+    infos: Sequence[MeasureInfo],
+    a: Sequence[str],
+    b: Sequence[str],
+    variables: Mapping[Any, np.ndarray[Any, Any]],
+    provenance: Mapping[str, Any],
+) -> Comparison:
+    """Return the Comparison of checked parts, with arrays that cannot be written to."""
+    import xarray as xr
+
+    described = {info.label: info for info in infos}
+    for array in variables.values():
+        array.flags.writeable = False
+    labels = {"measure": list(described), "a": a, "b": b}
+    coordinates = {dim: np.array([*names, None], dtype=object)[:-1] for dim, names in labels.items()}
+    dataset = xr.Dataset({name: (DIMS, array) for name, array in variables.items()}, coords=coordinates)
+    return Comparison(dataset, MappingProxyType(described), MappingProxyType(dict(provenance)))
