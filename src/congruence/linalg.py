@@ -17,7 +17,7 @@ from congruence.errors import DegenerateError
 from congruence.validate import Array
 
 TIE = 1e-12
-"""Distances closer than this, relative to the largest, count as equal."""
+"""Distances whose difference is below this share of the larger one count as equal."""
 
 
 def at_least_single(x: Array) -> Array:
@@ -29,8 +29,9 @@ def at_least_single(x: Array) -> Array:
 def unit_scale(x: Array) -> Array:
     """Return `x` times the power of two that brings its largest entry near 1: exact, and squares cannot overflow."""
     xp = array_namespace(x)
-    _, exponent = math.frexp(float(xp.max(xp.abs(x))))
-    if -100 < exponent < 100:  # squares and their sums are far from the limits of even float32
+    _, exponent = math.frexp(largest(x))
+    safe = 100 if x.dtype == xp.float64 else 12  # fourth powers and their sums are far from the limits of the type
+    if -safe < exponent < safe:
         return x
     half = -exponent // 2
     return (x * math.ldexp(1.0, half)) * math.ldexp(1.0, -exponent - half)
@@ -112,7 +113,13 @@ def unit_rows(x: Array) -> Array:
         first, count = int(xp.nonzero(zero)[0][0]), int(xp.sum(xp.astype(zero, xp.int64)))
         message = f"{count} stimul{'us has' if count == 1 else 'i have'} no direction (all features equal 0 after centring, if any); the first is row {first}. Remove it, or choose a measure that needs no cosine."
         raise DegenerateError(message)
-    return x / norms[:, None]
+    unit = x / norms[:, None]
+    if largest(unit - unit[:1, :]) <= 16 * float(xp.finfo(x.dtype).eps):
+        message = (
+            "all stimuli have the same direction, so their cosines are all 1. Choose a measure that needs no cosine."
+        )
+        raise DegenerateError(message)
+    return unit
 
 
 def thin_svd(x: Array) -> tuple[Array, Array, Array]:
@@ -170,7 +177,21 @@ def principal(x: Array) -> Principal:
     offset = float(xp.max(xp.abs(xp.mean(x, axis=0))))
     tolerance = max(max(n, p) * eps * float(singular[0]), eps * offset * (math.sqrt(n) + math.sqrt(p)))
     rank = int(xp.sum(xp.astype(singular > tolerance, xp.int64)))
+    if rank == 0:
+        message = (
+            "the stimuli differ by no more than the rounding of their values. Subtract the mean in higher precision."
+        )
+        raise DegenerateError(message)
     return Principal(left[:, :rank], singular[:rank], right[:rank, :])
+
+
+def complement(basis: Array) -> Array:
+    """Return an orthonormal basis of all centred vectors orthogonal to `basis` (n, r), shape (n, n - 1 - r)."""
+    xp = array_namespace(basis)
+    n, r = basis.shape
+    ones = xp.full((n, 1), 1 / math.sqrt(n), dtype=basis.dtype, device=basis.device)
+    whole, _ = xp.linalg.qr(xp.concat([ones, basis], axis=1), mode="complete")
+    return whole[:, r + 1 :]
 
 
 def nuclear_norm(x: Array) -> float:
@@ -183,7 +204,8 @@ def squared_distances(x: Array) -> Array:
     """Return the squared Euclidean distances between all rows, shape (n, n): symmetric, zero diagonal.
 
     ‖a‖² + ‖b‖² - 2 a·b loses digits where rows are close compared with their norms. The columns are centred first, and
-    pairs that are still close (below 1e-4 of their norms) are computed again from the differences.
+    pairs that are still close (below 1e-2 of their norms) are computed again from the differences of the values as they
+    came, so that every distance is right to about 1e-13 of itself and ties can be told.
     """
     xp = array_namespace(x)
     n = x.shape[0]
@@ -192,12 +214,24 @@ def squared_distances(x: Array) -> Array:
     norms = squares[:, None] + squares[None, :]
     distances = norms - 2 * (centred @ xp.matrix_transpose(centred))
     distances = (distances + xp.matrix_transpose(distances)) / 2
-    rows, columns = xp.nonzero(distances < 1e-4 * norms)
+    rows, columns = xp.nonzero(distances < 1e-2 * norms)
     below = xp.nonzero(rows > columns)[0]
     rows, columns = xp.take(rows, below), xp.take(columns, below)
-    exact = _differences(centred, rows, columns)
+    exact = _differences(x, rows, columns)
     distances = _assign(distances, rows, columns, exact)
     return xp.where(xp.eye(n, dtype=xp.bool, device=x.device), xp.zeros_like(distances), distances)
+
+
+def cosine_distances(x: Array) -> Array:
+    """Return 1 - cosine of all pairs of rows, shape (n, n): symmetric, zero diagonal.
+
+    1 - cos is half the squared distance of unit vectors, which keeps its digits where the cosine is near 1. Values below
+    the rounding of a unit vector become 0, so that multiples of one row are ties.
+    """
+    xp = array_namespace(x)
+    distances = squared_distances(unit_rows(x)) / 2
+    noise = 32 * float(xp.finfo(x.dtype).eps) ** 2
+    return xp.where(distances <= noise, xp.zeros_like(distances), distances)
 
 
 def _differences(x: Array, rows: Array, columns: Array) -> Array:
@@ -233,12 +267,12 @@ def upper(matrix: Array) -> Array:
 def tied_groups(values: Array) -> tuple[Array, Array]:
     """Return the ascending order of a vector and, along it, the group of each value (0, 1, ...); ties share a group.
 
-    Neighbours in order are tied if they differ by at most `TIE` times the largest absolute value.
+    Neighbours in order are tied if they differ by at most `TIE` times the larger absolute value.
     """
     xp = array_namespace(values)
     order = xp.argsort(values, stable=True)
     ascending = xp.take(values, order)
-    tolerance = TIE * float(xp.max(xp.abs(values)))
+    tolerance = TIE * xp.maximum(xp.abs(ascending[1:]), xp.abs(ascending[:-1]))
     new = xp.astype(ascending[1:] - ascending[:-1] > tolerance, xp.int64)
     group = xp.concat([xp.zeros((1,), dtype=xp.int64, device=values.device), xp.cumulative_sum(new)])
     return order, group

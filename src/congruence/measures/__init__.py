@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from congruence.measures._base import REGISTRY, Finding, Measure, list_measures, measure, register
+from congruence.measures._base import REGISTRY, Finding, Findings, Measure, list_measures, measure, register
 from congruence.measures._info import METRIC, TRANSFORMATIONS, MeasureInfo, Needs, Reference, both, closure
 from congruence.measures.cca import CCA, PWCCA, SVCCA
 from congruence.measures.cka import CKA
@@ -21,6 +21,7 @@ __all__ = [
     "SVCCA",
     "TRANSFORMATIONS",
     "Finding",
+    "Findings",
     "LinearRegression",
     "Measure",
     "MeasureInfo",

@@ -27,6 +27,13 @@ class Finding(NamedTuple):
     caveats: tuple[Caveat, ...] = ()
 
 
+class Findings(NamedTuple):
+    """Values of a block of comparisons, shape (len(first), len(second)), and the caveats of the cells that have any."""
+
+    values: np.ndarray[Any, Any]
+    caveats: dict[tuple[int, int], tuple[Caveat, ...]]
+
+
 class Measure(ABC, Generic[State]):
     """A frozen dataclass of typed parameters that compares two representations of the same stimuli.
 
@@ -77,10 +84,14 @@ class Measure(ABC, Generic[State]):
         return Finding(self.compare(a, b), self.caveats(a, b))
 
     def compare_block(self, first: Sequence[State], second: Sequence[State]) -> np.ndarray[Any, Any]:
-        """Return the matrix of values, shape (len(first), len(second))."""
-        return np.array([[self.compare(a, b) for b in second] for a in first], dtype=float).reshape(
-            len(first), len(second)
-        )
+        """Return the matrix of values, shape (len(first), len(second)); overridden where many pairs share work."""
+        values = [[self.compare(a, b) for b in second] for a in first]
+        return np.array(values, dtype=float).reshape(len(first), len(second))
+
+    def examine_block(self, first: Sequence[State], second: Sequence[State]) -> Findings:
+        """Return the matrix of values with the caveats of its cells."""
+        found = {(i, j): self.caveats(a, b) for i, a in enumerate(first) for j, b in enumerate(second)}
+        return Findings(self.compare_block(first, second), {at: caveats for at, caveats in found.items() if caveats})
 
     def __call__(self, x: Any, y: Any, *, dtype: Literal["float32", "float64"] | None = None) -> float:
         """Return the value for two arrays of shape (n, p1) and (n, p2).

@@ -5,14 +5,25 @@ Sources: Raghu et al. 2017 (SVCCA), Morcos et al. 2018 (PWCCA), Kornblith et al.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.errors import Caveat
-from congruence.measures._base import Finding, Measure, register
+from congruence.measures._base import Finding, Findings, Measure, register
+from congruence.measures._block import (
+    Gram,
+    Matrix,
+    canonical_pairs,
+    cross_energies,
+    pair_values,
+    same_states,
+    singular_value_sum,
+)
 from congruence.measures._info import MeasureInfo, Reference, both, closure
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, Interval, require_same_n
@@ -43,6 +54,19 @@ class BasisState(NamedTuple):
     def rank(self) -> int:
         """Number of directions r."""
         return int(self.basis.shape[1])
+
+
+class Subspace(NamedTuple):
+    """A basis (n, r) and, where r is more than half of n - 1, one of its complement (n, n - 1 - r) in the centred space."""
+
+    basis: Array
+    complement: Array | None
+
+    @classmethod
+    def of(cls, state: BasisState) -> Subspace:
+        """Return the subspace of a state, with its complement if that is the smaller one."""
+        small = state.n - 1 - state.rank < state.rank
+        return cls(state.basis, linalg.complement(state.basis) if small else None)
 
 
 class WeightedState(NamedTuple):
@@ -121,6 +145,10 @@ class CCA(Measure[BasisState]):
     def compare(self, a: BasisState, b: BasisState) -> float:
         """Return the mean of the canonical correlations."""
         return _average(a.basis, b.basis, self.statistic)
+
+    def compare_block(self, first: Sequence[BasisState], second: Sequence[BasisState]) -> Matrix:
+        """Return all means: one stream of projectors for squares, eigenvalues over the cores otherwise."""
+        return _averages(first, second, self.statistic)
 
     def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
         """Return the floor that any data reach, if there is one."""
@@ -219,6 +247,10 @@ class SVCCA(Measure[BasisState]):
         """Return the mean of the canonical correlations of the kept directions."""
         return _average(a.basis, b.basis, self.statistic)
 
+    def compare_block(self, first: Sequence[BasisState], second: Sequence[BasisState]) -> Matrix:
+        """Return all means: one stream of projectors for squares, eigenvalues over the cores otherwise."""
+        return _averages(first, second, self.statistic)
+
     def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
         """Return the floor that any data reach, and a truncation that could not be as asked."""
         found = _floor(a.n, a.rank, b.rank)
@@ -300,18 +332,35 @@ class PWCCA(Measure[WeightedState]):
 
     def examine(self, a: WeightedState, b: WeightedState) -> Finding:
         """Return the value, with ties of the correlations as a caveat."""
+        return self._examine(a, b, linalg.thin_svd)
+
+    def examine_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Findings:
+        """Return all values with their caveats, from eigenvectors of the smaller product, over the cores."""
+        table = pair_values(
+            lambda a, b: self._examine(a, b, canonical_pairs), first, second, symmetric=self.weights == "mean"
+        )
+        caveats = {(i, j): found.caveats for i, row in enumerate(table) for j, found in enumerate(row) if found.caveats}
+        return Findings(np.array([[found.value for found in row] for row in table], dtype=np.float64), caveats)
+
+    def compare_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Matrix:
+        """Return all values (see `examine_block`)."""
+        return self.examine_block(first, second).values
+
+    def _examine(
+        self, a: WeightedState, b: WeightedState, decompose: Callable[[Array], tuple[Array, Array, Array]]
+    ) -> Finding:
         require_same_n(a.n, b.n)
         xp = array_namespace(a.basis)
-        left, rho, right = linalg.thin_svd(xp.matrix_transpose(a.basis) @ b.basis)
+        left, rho, right = decompose(xp.matrix_transpose(a.basis) @ b.basis)
         rho = xp.clip(rho, 0.0, 1.0)
-        from_first = _weighted(rho, left, a.coordinates)
-        from_second = _weighted(rho, xp.matrix_transpose(right), b.coordinates)
-        value = {
-            "first": from_first,
-            "smaller": from_first if a.rank <= b.rank else from_second,
-            "mean": (from_first + from_second) / 2,
-        }[self.weights]
-        return Finding(linalg.clip(value, 0.0, 1.0), (*_floor(a.n, a.rank, b.rank, weighted=True), *_ties(rho)))
+        from_first = self.weights == "mean" or self.weights == "first" or a.rank <= b.rank
+        values = []
+        if from_first:
+            values.append(_weighted(rho, left, a.coordinates))
+        if self.weights == "mean" or not from_first:
+            values.append(_weighted(rho, xp.matrix_transpose(right), b.coordinates))
+        value = linalg.clip(sum(values) / len(values), 0.0, 1.0)
+        return Finding(value, (*_floor(a.n, a.rank, b.rank, weighted=True), *_ties(rho)))
 
     def caveats(self, a: WeightedState, b: WeightedState) -> tuple[Caveat, ...]:
         """Return the floor and the ties (at the cost of a comparison: see `examine`)."""
@@ -328,6 +377,33 @@ def _average(a: Array, b: Array, statistic: Statistic) -> float:
         return linalg.clip(linalg.inner(cross, cross) / m, 0.0, 1.0)
     rho = xp.clip(linalg.singular_values(cross), 0.0, 1.0)
     return linalg.clip(float(xp.sum(rho, dtype=xp.float64)) / m, 0.0, 1.0)
+
+
+def _averages(first: Sequence[BasisState], second: Sequence[BasisState], statistic: Statistic) -> Matrix:
+    """Return the means for all pairs of bases."""
+    smaller = np.minimum.outer([a.rank for a in first], [b.rank for b in second])
+    if statistic == "mean_squared":
+        grams = [[Gram(state.basis) for state in side] for side in (first, second)]
+        total = cross_energies(grams[0], None if same_states(first, second) else grams[1])
+    else:
+        spaces = [Subspace.of(state) for state in first]
+        others = spaces if same_states(first, second) else [Subspace.of(state) for state in second]
+        total = np.array(pair_values(_correlation_sum, spaces, others, symmetric=True), dtype=np.float64)
+    return np.clip(total / smaller, 0.0, 1.0)
+
+
+def _correlation_sum(a: Subspace, b: Subspace) -> float:
+    """Return Σ ρ of two subspaces.
+
+    Where both are large, r_a + r_b - (n - 1) correlations are 1 and the others are those of the complements, whose
+    products are much smaller.
+    """
+    require_same_n(a.basis.shape[0], b.basis.shape[0])
+    xp = array_namespace(a.basis, b.basis)
+    if a.complement is None or b.complement is None:
+        return singular_value_sum(xp.matrix_transpose(a.basis) @ b.basis)
+    forced = a.basis.shape[1] + b.basis.shape[1] - (a.basis.shape[0] - 1)
+    return float(forced) + singular_value_sum(xp.matrix_transpose(a.complement) @ b.complement)
 
 
 def _weighted(rho: Array, directions: Array, coordinates: Array) -> float:

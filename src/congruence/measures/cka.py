@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.errors import Caveat, DegenerateError
 from congruence.measures._base import Measure, register
+from congruence.measures._block import Gram, Matrix, cross_energies, same_states
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.validate import Array, Interval, require_same_n
 
@@ -144,6 +147,15 @@ class CKA(Measure[CKAState]):
         value = self._inner(a, b) / math.sqrt(a.self_similarity * b.self_similarity)
         return linalg.clip(value, *self.info.range)
 
+    def compare_block(self, first: Sequence[CKAState], second: Sequence[CKAState]) -> Matrix:
+        """Return all alignments from one stream of stacked Gram rows."""
+        grams = [[Gram(state.values, state.factored) for state in side] for side in (first, second)]
+        full = cross_energies(grams[0], None if same_states(first, second) else grams[1])
+        (diagonals, traces, own), (diagonals_l, traces_l, own_l) = (_moments(side) for side in (first, second))
+        on_diagonal, on_traces = self._corrections(first[0].n)
+        values = full + on_diagonal * (diagonals @ diagonals_l.T) + on_traces * np.outer(traces, traces_l)
+        return np.clip(values / np.sqrt(np.outer(own, own_l)), *self.info.range)
+
     def caveats(self, a: CKAState, b: CKAState) -> tuple[Caveat, ...]:
         """Return the level that unrelated data reach, where the biased estimator is far from 0."""
         if self.estimator != "biased":
@@ -188,14 +200,29 @@ class CKA(Measure[CKAState]):
     def _inner(self, a: CKAState, b: CKAState) -> float:
         """Return the estimator's ⟨K, L⟩, up to a factor that depends on n only."""
         require_same_n(a.n, b.n)
-        full, n = _gram_inner(a, b), a.n
-        if self.estimator == "biased":
+        on_diagonal, on_traces = self._corrections(a.n)
+        full = _gram_inner(a, b)
+        if on_diagonal == 0:
             return full
-        diagonals = linalg.inner(a.diagonal, b.diagonal)
+        return full + on_diagonal * linalg.inner(a.diagonal, b.diagonal) + on_traces * a.trace * b.trace
+
+    def _corrections(self, n: int) -> tuple[float, float]:
+        """Return c₁ and c₂ of ⟨K, L⟩ + c₁ k·l + c₂ Σk Σl.
+
+        For the debiased estimator that is HSIC_1 n (n - 3): the row sums of a centred K without its diagonal are minus
+        that diagonal.
+        """
+        if self.estimator == "biased":
+            return 0.0, 0.0
         if self.estimator == "zero_diagonal":
-            return full - diagonals
-        # HSIC_1 n (n - 3): the row sums of a centred K without its diagonal are minus that diagonal.
-        return full - diagonals * n / (n - 2) + a.trace * b.trace / ((n - 1) * (n - 2))
+            return -1.0, 0.0
+        return -n / (n - 2), 1 / ((n - 1) * (n - 2))
+
+
+def _moments(states: Sequence[CKAState]) -> tuple[Matrix, Matrix, Matrix]:
+    """Return the diagonals (R, n), traces (R,) and self-similarities (R,) of some states."""
+    diagonals = np.array([linalg.to_numpy(state.diagonal) for state in states], dtype=np.float64)
+    return diagonals, np.array([s.trace for s in states]), np.array([s.self_similarity for s in states])
 
 
 _DEFINITIONS = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from array_api_compat import array_namespace
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
+from congruence.measures._block import Matrix, parallel
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.validate import Array, Interval, require_same_n
 
@@ -53,8 +56,8 @@ class MutualKNN(Measure[NeighbourState]):
     Warns
     -----
     CongruenceWarning
-        ``knn_ties``: for some stimuli the k-th and the next neighbour are equally far (within 1e-12 of the largest
-        distance); the one of lower index was taken.
+        ``knn_ties``: for some stimuli the k-th and the next neighbour are equally far (squared distances or
+        cosines within 1e-12 of themselves); the one of lower index was taken.
 
     Notes
     -----
@@ -96,7 +99,7 @@ class MutualKNN(Measure[NeighbourState]):
     def prepare(self, x: Array) -> NeighbourState:
         """Return the indices of the k nearest neighbours of every row."""
         x = linalg.unit_scale(self.admit(x))
-        return _nearest(linalg.squared_distances(linalg.unit_rows(x) if self.metric == "cosine" else x), self.k)
+        return _nearest(linalg.cosine_distances(x) if self.metric == "cosine" else linalg.squared_distances(x), self.k)
 
     def compare(self, a: NeighbourState, b: NeighbourState) -> float:
         """Return the mean share of common neighbours."""
@@ -109,12 +112,39 @@ class MutualKNN(Measure[NeighbourState]):
         )
         return common / (a.n * self.k)
 
+    def compare_block(self, first: Sequence[NeighbourState], second: Sequence[NeighbourState]) -> Matrix:
+        """Return all shares: the neighbours of every second state are looked up in one table a first state."""
+        n = first[0].n
+        for state in (*first, *second):
+            require_same_n(n, state.n)
+        places = [_places(state) for state in second]
+        counts = parallel(lambda state: _common(state, places), first, threaded=is_numpy_array(first[0].indices))
+        return np.array(counts, dtype=np.float64) / (n * self.k)
+
     def caveats(self, a: NeighbourState, b: NeighbourState) -> tuple[Caveat, ...]:
         """Return how many rows had to break a tie by index."""
         if not a.ties and not b.ties:
             return ()
         text = f"{a.ties} and {b.ties} of {a.n} stimuli have more than k={self.k} nearest neighbours because of equal distances; lower indices were taken"
         return (Caveat("knn_ties", text),)
+
+
+def _places(state: NeighbourState) -> Array:
+    """Return the flat positions of the neighbours in an (n, n) table, shape (n k,)."""
+    xp = array_namespace(state.indices)
+    offsets = xp.arange(state.n, device=state.indices.device)[:, None] * state.n
+    return xp.reshape(state.indices + offsets, (-1,))
+
+
+def _common(state: NeighbourState, places: Sequence[Array]) -> list[int]:
+    """Return how many neighbours each of `places` shares with `state`."""
+    xp = array_namespace(state.indices)
+    columns = xp.arange(state.n, device=state.indices.device)
+    table = xp.zeros((state.n, state.n), dtype=xp.bool, device=state.indices.device)
+    for rank in range(state.indices.shape[1]):
+        table = table | (state.indices[:, rank : rank + 1] == columns[None, :])
+    flat = xp.reshape(table, (-1,))
+    return [int(xp.count_nonzero(xp.take(flat, place))) for place in places]
 
 
 def _nearest(squared: Array, k: int) -> NeighbourState:
@@ -125,20 +155,19 @@ def _nearest(squared: Array, k: int) -> NeighbourState:
     others = xp.where(self_pairs, xp.full_like(squared, float("inf")), squared)
     order = xp.argsort(others, axis=1, stable=True)
     ranked = xp.take_along_axis(others, order[:, : k + 1], axis=1)
-    tolerance = linalg.TIE * float(xp.max(squared))
     edge, beyond = ranked[:, k - 1], ranked[:, k]
-    tied = xp.nonzero(beyond - edge <= tolerance)[0]
+    tied = xp.nonzero(beyond - edge <= linalg.TIE * beyond)[0]
     nearest = order[:, :k]
     if tied.shape[0]:
-        nearest = _break_ties(nearest, others, tied, xp.take(edge, tied), tolerance, k)
+        nearest = _break_ties(nearest, others, tied, xp.take(edge, tied), k)
     return NeighbourState(xp.sort(nearest, axis=1), int(tied.shape[0]))
 
 
-def _break_ties(nearest: Array, others: Array, rows: Array, edge: Array, tolerance: float, k: int) -> Array:
+def _break_ties(nearest: Array, others: Array, rows: Array, edge: Array, k: int) -> Array:
     """Replace the neighbours of `rows` by all that are nearer than the edge and the lowest indices on it."""
     xp = array_namespace(others)
     distances = xp.take(others, rows, axis=0)
-    on_edge = xp.abs(distances - edge[:, None]) <= tolerance
+    on_edge = xp.abs(distances - edge[:, None]) <= linalg.TIE * edge[:, None]
     level = xp.where(on_edge, edge[:, None], distances)  # equal values, so that a stable sort keeps index order
     chosen = xp.argsort(level, axis=1, stable=True)[:, :k]
     keep = xp.ones((others.shape[0],), dtype=xp.int64, device=others.device)

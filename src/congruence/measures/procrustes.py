@@ -6,13 +6,16 @@ Sources: Schönemann 1966; Ding et al. 2021; Williams et al. 2021.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.measures._base import Measure, register
+from congruence.measures._block import Matrix, pair_values, singular_value_sum
 from congruence.measures._info import METRIC, MeasureInfo, Reference, both
 from congruence.validate import Array, Interval, require_same_n
 
@@ -99,11 +102,11 @@ class Procrustes(Measure[FactorState]):
 
     def compare(self, a: FactorState, b: FactorState) -> float:
         """Return the distance of two states."""
-        if self.form == "size_and_shape":
-            chord = _chord(a, b)
-            # ‖X - YQ‖² = (‖X‖ - ‖Y‖)² + ‖X‖‖Y‖ chord²: no cancellation, whatever the sizes
-            return math.hypot(a.norm - b.norm, math.sqrt(a.norm) * math.sqrt(b.norm) * chord)
-        return _from_chord(_chord(a, b), self.form)
+        return _distance(a, b, self.form, linalg.nuclear_norm)
+
+    def compare_block(self, first: Sequence[FactorState], second: Sequence[FactorState]) -> Matrix:
+        """Return all distances, with nuclear norms from eigenvalues, over the cores."""
+        return _distances(first, second, self.form)
 
 
 _FORMS: dict[str, tuple[str, float]] = {
@@ -175,14 +178,25 @@ class Shape(Measure[FactorState]):
 
     def compare(self, a: FactorState, b: FactorState) -> float:
         """Return the distance of two states."""
-        chord = _chord(a, b)
-        if self.form == "angular":
-            return _from_chord(chord, "angular")
-        return math.hypot(a.norm - b.norm, math.sqrt(a.norm * b.norm) * chord)
+        return _distance(a, b, self._form, linalg.nuclear_norm)
+
+    def compare_block(self, first: Sequence[FactorState], second: Sequence[FactorState]) -> Matrix:
+        """Return all distances, with nuclear norms from eigenvalues, over the cores."""
+        return _distances(first, second, self._form)
+
+    @property
+    def _form(self) -> str:
+        """The form of Procrustes distance to take between the φ(X)."""
+        return "angular" if self.form == "angular" else "size_and_shape"
 
 
 def _factor(x: Array) -> FactorState:
-    """Return `x` with unit norm; a matrix wider than tall is rotated to its n principal axes, which changes nothing."""
+    """Return `x` with unit norm in its principal axes, largest first: at most n columns, and graded products.
+
+    Rotating changes no distance, so for n >= p axes from the small FᵀF are good enough; only a matrix wider than tall
+    needs the singular values themselves to shrink.
+    """
+    xp = array_namespace(x)
     n, p = x.shape
     scaled = linalg.unit_scale(x)
     norm = linalg.frobenius(scaled)
@@ -190,16 +204,37 @@ def _factor(x: Array) -> FactorState:
     unit = scaled / norm
     if p > n:
         left, singular, _ = linalg.thin_svd(unit)
-        unit = left * singular[None, :]
-    return FactorState(unit, norm * scale)
+        return FactorState(left * singular[None, :], norm * scale)
+    _, axes = xp.linalg.eigh(xp.matrix_transpose(unit) @ unit)
+    return FactorState(unit @ xp.flip(axes, axis=1), norm * scale)
 
 
-def _chord(a: FactorState, b: FactorState) -> float:
+def _distances(first: Sequence[FactorState], second: Sequence[FactorState], form: str) -> Matrix:
+    """Return the distances of all pairs."""
+
+    def compare(a: FactorState, b: FactorState) -> float:
+        return _distance(a, b, form, singular_value_sum)
+
+    return np.array(pair_values(compare, first, second, symmetric=True), dtype=np.float64)
+
+
+def _distance(a: FactorState, b: FactorState, form: str, nuclear_norm: Callable[[Array], float]) -> float:
+    """Return a Procrustes distance from the chord between the unit factors, which is 2 sin(angle / 2)."""
+    chord = min(_chord(a, b, nuclear_norm), math.sqrt(2))
+    if form == "size_and_shape":
+        # ‖X - YQ‖² = (‖X‖ - ‖Y‖)² + ‖X‖‖Y‖ chord²: no cancellation, whatever the sizes
+        return math.hypot(a.norm - b.norm, math.sqrt(a.norm) * math.sqrt(b.norm) * chord)
+    if form == "angular":
+        return linalg.clip(2 * math.asin(chord / 2), 0.0, math.pi / 2)
+    return chord if form == "normalised" else chord**2
+
+
+def _chord(a: FactorState, b: FactorState, nuclear_norm: Callable[[Array], float]) -> float:
     """Return min_Q ‖F - G Q‖_F = √(2 - 2 nuc) for factors of unit norm, accurate near 0."""
     require_same_n(a.n, b.n)
     xp = array_namespace(a.factor, b.factor)
     cross = xp.matrix_transpose(a.factor) @ b.factor
-    nuc = linalg.nuclear_norm(cross)
+    nuc = nuclear_norm(cross)
     if nuc < 1 - 1e-4:
         return math.sqrt(2 - 2 * nuc)
     left, _, right = linalg.thin_svd(cross)
@@ -210,11 +245,3 @@ def _chord(a: FactorState, b: FactorState) -> float:
         b.factor - turned_b @ right,
     )
     return math.sqrt(sum(linalg.inner(part, part) for part in parts))
-
-
-def _from_chord(chord: float, form: str) -> float:
-    """Return the distance of unit vectors whose difference has norm `chord`; the chord is 2 sin(angle / 2)."""
-    chord = min(chord, math.sqrt(2))
-    if form == "angular":
-        return linalg.clip(2 * math.asin(chord / 2), 0.0, math.pi / 2)
-    return chord if form == "normalised" else chord**2

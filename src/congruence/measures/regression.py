@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
+from congruence.measures._block import Gram, Matrix, cross_energies
 from congruence.measures._info import MeasureInfo, closure
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, require_same_n
@@ -91,6 +94,12 @@ class LinearRegression(Measure[RegressionState]):
         require_same_n(a.n, b.n)
         explained = array_namespace(a.basis, b.factor).matrix_transpose(a.basis) @ b.factor
         return linalg.clip(linalg.inner(explained, explained) / b.energy, 0.0, 1.0)
+
+    def compare_block(self, first: Sequence[RegressionState], second: Sequence[RegressionState]) -> Matrix:
+        """Return all shares from one stream of projectors against Gram matrices."""
+        explained = cross_energies([Gram(a.basis) for a in first], [Gram(b.factor) for b in second])
+        shares: Matrix = np.clip(explained / np.array([b.energy for b in second]), 0.0, 1.0)
+        return shares
 
     def caveats(self, a: RegressionState, b: RegressionState) -> tuple[Caveat, ...]:
         """Return the level that unrelated data reach, where it is high."""

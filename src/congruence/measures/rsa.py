@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from array_api_compat import array_namespace
 from congruence import linalg
 from congruence.errors import DegenerateError
 from congruence.measures._base import Measure, register
+from congruence.measures._block import Matrix, pair_values, stacked_products
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.validate import Array, require_same_n
 
@@ -53,7 +55,7 @@ class RSA(Measure[RDMState]):
 
     Notes
     -----
-    Dissimilarities within 1e-12 of the largest are ties. The correlation RDM centres every stimulus over its features, so
+    Dissimilarities that differ by less than 1e-12 of themselves are ties. The correlation RDM centres every stimulus over its features, so
     it is not invariant to rotation. Kendall's tau-b runs in SciPy on the CPU. Cost: prepare O(n² p + n² log n), compare
     O(n²) (Kendall: O(n² log n)).
 
@@ -119,12 +121,19 @@ class RSA(Measure[RDMState]):
             return float(scipy.stats.kendalltau(a.vector, b.vector).statistic)
         return linalg.clip(linalg.inner(a.vector, b.vector), *self.info.range)
 
+    def compare_block(self, first: Sequence[RDMState], second: Sequence[RDMState]) -> Matrix:
+        """Return all agreements: one product of the stacked vectors (Kendall's: pair by pair over the cores)."""
+        if self.comparison == "kendall":
+            return np.array(pair_values(self.compare, first, second, symmetric=True), dtype=np.float64)
+        for state in second:
+            require_same_n(first[0].n, state.n)
+        products = stacked_products([state.vector for state in first], [state.vector for state in second])
+        return np.clip(products, *self.info.range)
+
     def _distances(self, x: Array) -> Array:
         """Return the RDM, shape (n, n)."""
         if self.rdm in {"correlation", "cosine"}:
-            # 1 - cos is half the squared distance of unit vectors, which keeps its digits where the cosine is near 1
-            rows = linalg.unit_rows(linalg.varying_rows(x) if self.rdm == "correlation" else x)
-            return linalg.squared_distances(rows) / 2
+            return linalg.cosine_distances(linalg.varying_rows(x) if self.rdm == "correlation" else x)
         squared = linalg.squared_distances(x)
         return array_namespace(x).sqrt(squared) if self.rdm == "euclidean" else squared
 

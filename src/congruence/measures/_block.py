@@ -1,0 +1,223 @@
+"""Kernels for many pairs at once; each gives what the pair loop gives, at the speed of matrix products.
+
+Two facts carry them. The similarity of two Gram matrices is an inner product of their entries, so all pairs of a family
+are one product of stacked Gram rows (`cross_energies`). And a sum of singular values needs eigenvalues of the smaller
+M Mᵀ only, a fraction of the work of a singular value decomposition (`singular_value_sum`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from threadpoolctl import ThreadpoolController
+
+from congruence import linalg
+from congruence.validate import Array, on_cpu, require_same_n
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+STACK_BYTES = 400_000_000
+"""How much memory the stacked Gram rows of one block of stimuli may take."""
+
+
+class Gram(NamedTuple):
+    """A Gram matrix K, as a factor F (n, q) with K = F Fᵀ or as K (n, n) itself."""
+
+    values: Array
+    factored: bool = True
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return K[start:stop, :stop]."""
+        if not self.factored:
+            return self.values[start:stop, :stop]
+        xp = array_namespace(self.values)
+        return self.values[start:stop] @ xp.matrix_transpose(self.values[:stop])
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Return the handle of the linear algebra libraries that are loaded; finding them takes milliseconds."""
+    return ThreadpoolController()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Keep BLAS and LAPACK to one thread while we run one pair a thread: decompositions do not scale with threads."""
+    with _controller().limit(limits=1):
+        yield
+
+
+def parallel(work: Callable[[Item], Result], items: Sequence[Item], *, threaded: bool = True) -> list[Result]:
+    """Return [work(item) for item in items], over the cores with one-thread linear algebra where that helps."""
+    workers = min(cores(), len(items)) if threaded else 1
+    if workers <= 1:
+        return [work(item) for item in items]
+    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, items))
+
+
+# ---- inner products of Gram matrices ---------------------------------------------------------------------------------
+
+
+def cross_energies(first: Sequence[Gram], second: Sequence[Gram] | None = None) -> Matrix:
+    """Return ⟨K_i, L_j⟩ for all pairs of Gram matrices, shape (len(first), len(second)).
+
+    For factors that is ‖F_iᵀG_j‖²_F. Chosen by cost: products of the factors (n q² a pair), or one stream over blocks of
+    stimuli that compares stacked rows of all Gram matrices at once (n² a pair). Leaving out `second` compares within
+    `first` and halves the work.
+    """
+    others = first if second is None else second
+    if not first or not others:
+        return np.zeros((len(first), len(others)))
+    n = first[0].values.shape[0]
+    for gram in (*first, *others):
+        require_same_n(n, gram.values.shape[0])
+    if all(gram.factored for gram in (*first, *others)):
+        width, other_width = (sum(int(gram.values.shape[1]) for gram in side) for side in (first, others))
+        build = n * n * (width if second is None else width + other_width)
+        if width * other_width * n * 2 <= build + n * n * len(first) * len(others):
+            return _factor_energies(first, others)
+    return _stream_energies(first, second, n)
+
+
+def _factor_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
+    """Compare factors: one wide product a row of the result, then sums over the blocks of each pair."""
+    xp = array_namespace(first[0].values)
+    wide = xp.concat([gram.values for gram in second], axis=1)
+    edges = [0, *accumulate(int(gram.values.shape[1]) for gram in second)]
+
+    def row(gram: Gram) -> list[float]:
+        cross = xp.matrix_transpose(gram.values) @ wide
+        energy = xp.sum(cross * cross, axis=0, dtype=xp.float64)
+        return [float(xp.sum(energy[start:stop])) for start, stop in pairwise(edges)]
+
+    return np.array(parallel(row, first, threaded=is_numpy_array(wide)))
+
+
+def _stream_energies(first: Sequence[Gram], second: Sequence[Gram] | None, n: int) -> Matrix:
+    """Compare stacked Gram rows block by block: rows s..e up to column e, what lies left of the block counted twice."""
+    count = len(first) + (0 if second is None else len(second))
+    block = max(1, min(n, 250, STACK_BYTES // (8 * count * n)))
+    total = np.zeros((len(first), len(first if second is None else second)))
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        left = _stacked_rows(first, start, stop)
+        right = left if second is None else _stacked_rows(second, start, stop)
+        product = left @ array_namespace(right).matrix_transpose(right)
+        total += linalg.to_numpy(product)
+    return total
+
+
+def _stacked_rows(grams: Sequence[Gram], start: int, stop: int) -> Array:
+    """Return the rows of every Gram matrix as one row each, shape (len(grams), (stop - start) stop)."""
+    xp = array_namespace(grams[0].values)
+    if is_numpy_array(grams[0].values):
+        stack = np.empty((len(grams), stop - start, stop), dtype=np.result_type(*{g.values.dtype for g in grams}))
+
+        def fill(r: int) -> None:
+            stack[r] = grams[r].rows(start, stop)
+            stack[r, :, :start] *= math.sqrt(2)
+
+        parallel(fill, range(len(grams)))
+        return stack.reshape(len(grams), -1)
+    weight = xp.ones((stop,), dtype=grams[0].values.dtype, device=grams[0].values.device)
+    weight = xp.where(xp.arange(stop, device=weight.device) < start, weight * math.sqrt(2), weight)
+    return xp.stack([xp.reshape(gram.rows(start, stop) * weight, (-1,)) for gram in grams])
+
+
+def stacked_products(first: Sequence[Array], second: Sequence[Array]) -> Matrix:
+    """Return the inner products of all pairs of vectors, in float64."""
+    xp = array_namespace(first[0])
+    left = xp.stack([xp.astype(vector, xp.float64, copy=False) for vector in first])
+    right = left if same_states(first, second) else xp.stack([xp.astype(v, xp.float64, copy=False) for v in second])
+    return linalg.to_numpy(left @ xp.matrix_transpose(right))
+
+
+# ---- sums of singular values -----------------------------------------------------------------------------------------
+
+
+def singular_value_sum(matrix: Array) -> float:
+    """Return the nuclear norm, from the eigenvalues of the smaller of M Mᵀ and Mᵀ M where they are accurate enough.
+
+    An eigenvalue λ of M Mᵀ carries an error of about eps d, d the diagonal entry it belongs to: for rows in descending
+    order (principal axes) the lower triangle keeps the grading, so small eigenvalues are as accurate as large ones. The
+    sum of eps d / √λ estimates what the roots lose; where that is not negligible the singular values are computed.
+    """
+    xp = array_namespace(matrix)
+    if 0 in matrix.shape:
+        return 0.0
+    small = matrix if matrix.shape[0] <= matrix.shape[1] else xp.matrix_transpose(matrix)
+    product = small @ xp.matrix_transpose(small)
+    eigenvalues = xp.linalg.eigvalsh(product)  # NumPy and PyTorch read the lower triangle
+    diagonal = xp.sort(xp.linalg.diagonal(product))
+    positive = xp.clip(eigenvalues, float(xp.finfo(matrix.dtype).smallest_normal), None)
+    roots = xp.sqrt(positive)
+    total = float(xp.sum(roots, dtype=xp.float64))
+    eps = float(xp.finfo(matrix.dtype).eps)
+    lost = eps * float(xp.sum(xp.maximum(diagonal, eigenvalues) / roots, dtype=xp.float64))
+    if bool(xp.any(eigenvalues <= 0)) or not lost <= 1e-12 * total:
+        return linalg.nuclear_norm(matrix)
+    return total
+
+
+def canonical_pairs(matrix: Array) -> tuple[Array, Array, Array]:
+    """Return the thin singular value decomposition of a product of bases from the eigenvectors of the smaller product.
+
+    The vectors of the larger side come from dividing by the singular values, so values below 1e-5 of the largest send
+    the matrix to the full decomposition.
+    """
+    xp = array_namespace(matrix)
+    flat = matrix.shape[0] <= matrix.shape[1]
+    small = matrix if flat else xp.matrix_transpose(matrix)
+    eigenvalues, vectors = xp.linalg.eigh(small @ xp.matrix_transpose(small))
+    if float(eigenvalues[0]) < 1e-10 * float(eigenvalues[-1]):
+        return linalg.thin_svd(matrix)
+    rho = xp.sqrt(xp.flip(eigenvalues))
+    own = xp.flip(vectors, axis=1)
+    other = (xp.matrix_transpose(own) @ small) / rho[:, None]
+    return (own, rho, other) if flat else (xp.matrix_transpose(other), rho, xp.matrix_transpose(own))
+
+
+def pair_values(
+    compare: Callable[[Any, Any], Result], first: Sequence[Any], second: Sequence[Any], *, symmetric: bool
+) -> list[list[Result]]:
+    """Return compare(a, b) for all pairs over the cores; a symmetric function within one list is called once a pair."""
+    within = symmetric and same_states(first, second)
+    pairs = [(i, j) for i in range(len(first)) for j in range(i if within else 0, len(second))]
+    threaded = bool(first) and _threads_help(first[0])
+    results = parallel(lambda pair: compare(first[pair[0]], second[pair[1]]), pairs, threaded=threaded)
+    table: list[list[Any]] = [[None] * len(second) for _ in first]
+    for (i, j), result in zip(pairs, results, strict=True):
+        table[i][j] = result
+        if within:
+            table[j][i] = result
+    return table
+
+
+def same_states(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Return whether both sides hold the very same states, so that a symmetric result needs one half only."""
+    return first is second or (len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True)))
+
+
+def _threads_help(state: Any) -> bool:
+    """Return whether the arrays of a state live on the CPU."""
+    return all(on_cpu(part) for part in state if isinstance(part, np.ndarray) or part.__class__.__name__ == "Tensor")
