@@ -9,6 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from congruence import errors as errors
+    from congruence import extraction as extraction
+    from congruence import figures as figures
+    from congruence import measures as measures
+    from congruence import reporting as reporting
+    from congruence import results as results
+    from congruence import steps as steps
+    from congruence import store as store
+    from congruence import testing as testing
     from congruence.api import compare as compare
     from congruence.api import load as load
     from congruence.api import open as open
@@ -104,18 +113,20 @@ _HOME = {
 
 _SUBMODULES = ("errors", "extraction", "figures", "measures", "reporting", "results", "steps", "store", "testing")
 
-__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOME, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        found = getattr(importlib.import_module(f"congruence.{_HOME[name]}"), name)
-        globals()[name] = found
-        return found
-    if name in _SUBMODULES:
-        return importlib.import_module(f"congruence.{name}")
-    message = f"module 'congruence' has no attribute '{name}'"
-    raise AttributeError(message)
+if not TYPE_CHECKING:  # for a type checker the names are those imported above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            found = getattr(importlib.import_module(f"congruence.{_HOME[name]}"), name)
+            globals()[name] = found
+            return found
+        if name in _SUBMODULES:
+            return importlib.import_module(f"congruence.{name}")
+        message = f"module 'congruence' has no attribute '{name}'"
+        raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pydoc_data.topics import topics
 
 RECORDED = {
-    "3.11.2": "d5e3b2956cf0896a31160f4e3e3f6ab177337fcd7c58a18e7fed33f88a27112e",
-    "3.11.7": "abe5b5f5de026ef257a48bd06fb898d3bb5cbd99bf7e63ac92b9c45f6c13c48e",
+    "3.11.2": "5f2b3f7d74aa8751d1f689d3133df01304de78abbb61cd7e6297aff3705cccb3",
+    "3.11.7": "4a8c67f78e0205ad443102a771294d647d353cedbc77f0bd9f491cdc4d74fb2e",
     "3.12.1": "7fdab0c944520dab8598f60a147a3df6d96e1aef5d43f11faacad1e05d85c715",
     "3.13.0": "1b367b51dacb303d702d5938c4bf5df5cf73ef1423a31aef2de17beb9e7e0776",
 }
@@ -29,7 +29,7 @@ _MARKS = "\"'“”‘’()*,;:."
 
 
 def python_sentences() -> list[str]:
-    """Return the distinct English sentences of five or more words in `pydoc_data.topics`, in reading order by topic.
+    """Return the distinct English sentences of 5 to 100 words in `pydoc_data.topics`, in reading order by topic.
 
     Returns
     -------
@@ -86,7 +86,8 @@ def _joined(lines: Sequence[str]) -> str:
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether `text` begins and ends like a sentence and has at least five words that are letters only."""
+    """Whether `text` begins and ends like a sentence, with five words that are letters only and a hundred at most."""
     if not text.endswith(".") or not (text[0].isupper() or text[0] in '"“'):
         return False
-    return sum(_WORD.fullmatch(word.strip(_MARKS)) is not None for word in text.split()) >= 5
+    words = text.split()  # the longest, lists in disguise, would be cut off by the encoders
+    return len(words) <= 100 and sum(_WORD.fullmatch(word.strip(_MARKS)) is not None for word in words) >= 5
