@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from congruence import figures
-from congruence.errors import Caveat, ParameterError, ShapeError, UnknownNameError
+from congruence.errors import Caveat, ParameterError, UnknownNameError
 from congruence.measures import Measure, MeasureInfo, measure
-from congruence.results import _show, storage
-from congruence.results._text import caveat_cells, coded, describe_caveats, read_caveats, shared, write_caveats
+from congruence.results import _convert, _parts, _show, storage
+from congruence.results._parts import Numbers
+from congruence.results._text import caveat_cells, coded, describe_caveats, read_caveats, shared
 from congruence.validate import closest
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
-
-DIMS = ("measure", "a", "b")
-STATUSES = ("ok", "failed", "skipped")
-"""skipped: not asked for, such as a pair of different names with ``pairs="matched"``."""
-
-COLUMNS = ("measure", "a", "b", "value", "status", "reason", "warnings", "n", "seconds")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,24 +88,24 @@ class Comparison:
             If names or labels repeat, a status is unknown, or the provenance is not plain data.
         """
         infos = [m.info if isinstance(m, Measure) else m for m in measures]
-        labels = _unique("measures", [info.label for info in infos])
-        names_a, names_b = _unique("a", a), _unique("b", b)
+        labels = _parts.unique("measures", [info.label for info in infos])
+        names_a, names_b = _parts.unique("a", a), _parts.unique("b", b)
         shape = (len(labels), len(names_a), len(names_b))
         states = shared(status, shape, "status")
-        unknown = sorted(set(coded(states).values) - set(STATUSES))
+        unknown = sorted(set(coded(states).values) - set(_parts.STATUSES))
         if unknown:
-            message = f"status must be one of {', '.join(STATUSES)}; got {unknown[0]!r}."
+            message = f"status must be one of {', '.join(_parts.STATUSES)}; got {unknown[0]!r}."
             raise ParameterError(message)
-        number = _filled(value, shape, "value", np.float64)
+        number = _parts.filled(value, shape, "value", np.float64)
         variables = {
             "value": np.where(states == "ok", number, np.nan),
             "status": states,
             "reason": shared(reason, shape, "reason"),
             "warnings": caveat_cells(caveats, shape),
-            "n": _filled(n, shape, "n", np.int64),
-            "seconds": _filled(seconds, shape, "seconds", np.float64),
+            "n": _parts.filled(n, shape, "n", np.int64),
+            "seconds": _parts.filled(seconds, shape, "seconds", np.float64),
         }
-        return _assemble(infos, names_a, names_b, variables, _plain(provenance))
+        return _assemble(infos, names_a, names_b, variables, _parts.plain(provenance))
 
     @property
     def dataset(self) -> xr.Dataset:
@@ -185,6 +179,21 @@ class Comparison:
         found.attrs.update(measure=info.label, long_name=info.title, orientation=info.orientation)
         return found
 
+    def levels(self, name: str | Measure[Any]) -> xr.DataArray:
+        """Return what unrelated data would give, where a caveat knows it, shape (a, b); NaN elsewhere.
+
+        Of several levels the one closest to "identical" is returned: no value short of it means anything.
+        """
+        info = self.info(name)
+        worst = max if info.orientation == "similarity" else min
+
+        def level(text: str) -> float:
+            known = [caveat.level for caveat in read_caveats(text) if caveat.level is not None]
+            return worst(known) if known else np.nan
+
+        found = self._dataset["warnings"].sel(measure=info.label, drop=True)
+        return found.copy(data=coded(found.values).through(level).astype(float)).rename(info.label)
+
     def caveats(self, name: str | Measure[Any], a: str, b: str) -> tuple[Caveat, ...]:
         """Return the reasons to distrust one value."""
         return read_caveats(str(self._cell("warnings", name, a, b)))
@@ -223,12 +232,12 @@ class Comparison:
         """
         chosen = self.measures if measures is None else tuple(self.label(m) for m in measures)
         infos = [info.as_distance(how) if label in chosen else info for label, info in self.infos.items()]
-        variables = {name: np.array(array.values) for name, array in self._dataset.data_vars.items()}
+        variables = {str(name): np.array(array.values) for name, array in self._dataset.data_vars.items()}
         for k, label in enumerate(self.measures):
             if label in chosen:
-                variables["value"][k] = _CONVERSIONS[how](variables["value"][k])
+                variables["value"][k] = _convert.convert(how, variables["value"][k])
                 variables["warnings"][k] = coded(variables["warnings"][k]).through(
-                    lambda text: _of_similarity(text, how)
+                    lambda text: _convert.caveats(how, text)
                 )
         return _assemble(infos, self.a, self.b, variables, self.provenance)
 
@@ -244,13 +253,13 @@ class Comparison:
         """
         import pandas as pd
 
-        variables = {name: self._dataset[name].values for name in COLUMNS[3:]}
+        variables = {name: self._dataset[name].values for name in _parts.COLUMNS[3:]}
         asked = variables["status"] != "skipped"
         variables["warnings"] = coded(variables["warnings"]).through(describe_caveats)
         places = np.nonzero(asked)
-        columns = {dim: self._dataset[dim].values[place] for dim, place in zip(DIMS, places, strict=True)}
+        columns = {dim: self._dataset[dim].values[place] for dim, place in zip(_parts.DIMS, places, strict=True)}
         columns |= {name: values[asked] for name, values in variables.items()}
-        return pd.DataFrame(columns, columns=list(COLUMNS))
+        return pd.DataFrame(columns, columns=list(_parts.COLUMNS))
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `to_dataframe` with every digit of the numbers; NaN is ``nan``. Returns the path."""
@@ -349,37 +358,19 @@ class Comparison:
             If matplotlib is not installed (extra ``plot``).
         """
         chosen = self.label(self.measures[0] if measure is None else measure)
-        draw = {"heatmap": figures.heatmap, "layers": figures.layer_curve}
-        if kind not in draw:
-            message = f"kind must be one of {', '.join(draw)}; got {kind!r}."
-            raise ParameterError(message)
-        return draw[kind](self.matrix(chosen), self.infos[chosen], ax=ax)
+        values, info = self.matrix(chosen), self.infos[chosen]
+        if kind == "heatmap":
+            return figures.heatmap(values, info, ax=ax)
+        if kind == "layers":
+            return figures.layer_curve(values, info, level=self.levels(chosen), ax=ax)
+        message = f"kind must be 'heatmap' or 'layers'; got {kind!r}."
+        raise ParameterError(message)
 
     def __repr__(self) -> str:
         return _show.as_text(self)
 
     def _repr_html_(self) -> str:
         return _show.as_html(self)
-
-
-_CONVERSIONS: dict[str, Any] = {
-    "one_minus": lambda s: 1.0 - s,
-    "angular": lambda s: np.arccos(np.clip(s, -1.0, 1.0)),
-}
-
-
-def _of_similarity(text: str, how: str) -> str:
-    """Return written caveats of a similarity as caveats of the distance made from it."""
-    return write_caveats(
-        [
-            Caveat(
-                caveat.code,
-                f"of the similarity s: {caveat.text}",
-                None if caveat.level is None else float(_CONVERSIONS[how](caveat.level)),
-            )
-            for caveat in read_caveats(text)
-        ]
-    )
 
 
 def _canonical(spelled: str) -> str:
@@ -390,52 +381,14 @@ def _canonical(spelled: str) -> str:
         return spelled  # a measure of another package: only its own label is known
 
 
-def _unique(axis: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of an axis, of which there must be at least one and no two alike."""
-    found = tuple(str(name) for name in names)
-    if not found:
-        message = f"A comparison needs at least one name in {axis}; got none."
-        raise ShapeError(message)
-    repeated = [name for name, count in zip(*np.unique(found, return_counts=True), strict=True) if count > 1]
-    if repeated:
-        message = f"Names in {axis} must differ; '{repeated[0]}' is there more than once."
-        raise ParameterError(message)
-    return found
-
-
-def _filled(values: Any, shape: tuple[int, ...], name: str, dtype: type[np.generic]) -> np.ndarray[Any, Any]:
-    """Return numbers for every cell; one number stands for all."""
-    given = np.asarray(values, dtype=dtype)
-    if given.ndim and given.shape != shape:
-        message = f"{name} must have shape {shape} (measure, a, b); got {given.shape}."
-        raise ShapeError(message)
-    return np.array(np.broadcast_to(given, shape))
-
-
-def _plain(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the provenance as JSON would give it back, so that saving changes nothing."""
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(provenance)))
-    except (TypeError, ValueError) as error:
-        message = f"provenance must be plain data that JSON can hold: {error}."
-        raise ParameterError(message) from None
-    return plain
-
-
 def _assemble(
     infos: Sequence[MeasureInfo],
     a: Sequence[str],
     b: Sequence[str],
-    variables: Mapping[Any, np.ndarray[Any, Any]],
+    variables: Mapping[str, Numbers],
     provenance: Mapping[str, Any],
 ) -> Comparison:
-    """Return the Comparison of checked parts, with arrays that cannot be written to."""
-    import xarray as xr
-
+    """Return the Comparison of checked parts."""
     described = {info.label: info for info in infos}
-    for array in variables.values():
-        array.flags.writeable = False
-    labels = {"measure": list(described), "a": a, "b": b}
-    coordinates = {dim: np.array([*names, None], dtype=object)[:-1] for dim, names in labels.items()}
-    dataset = xr.Dataset({name: (DIMS, array) for name, array in variables.items()}, coords=coordinates)
+    dataset = _parts.dataset(list(described), a, b, variables)
     return Comparison(dataset, MappingProxyType(described), MappingProxyType(dict(provenance)))

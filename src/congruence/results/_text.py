@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,7 @@ def caveat_cells(caveats: Any, shape: tuple[int, ...]) -> Objects:
     """Return written caveats per cell, from an object array of tuples or from a mapping of (measure, a, b) indices."""
     written: dict[tuple[Caveat, ...], str] = {}
     cells = np.full(shape, "", dtype=object)
+    found: Iterable[tuple[Any, Any]]
     if isinstance(caveats, Mapping):
         found = caveats.items()
     else:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -48,15 +48,14 @@ def write_atomically(path: Path, write: Callable[[TextIO], Any]) -> Path:
     """Write a text file so that readers see the old content or all of the new one; returns the path."""
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             # backslashreplace: a file name that is not UTF-8 has lone surrogates, which no encoding can write
-            with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 write(file)
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
+            temporary.replace(path)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     return path
 
 
@@ -149,17 +148,21 @@ def load(path: Path) -> Loaded:
     """Return the parts of a saved result: descriptions, names, variables, provenance; see `Comparison.load`."""
     place = _find(path)
     try:
-        attributes, arrays = _read_group(place)
-    except StoreError:
+        return _parse(*_read_group(place))
+    except (StoreError, MemoryError):
         raise
     # zarr and its codecs raise what they like on damaged bytes (KeyError, ValueError, RuntimeError, ...)
     except Exception as error:
         message = f"{place} is damaged: {type(error).__name__}: {error}. Restore it, or run the comparison again."
         raise CorruptStoreError(message) from error
-    for name, expected in attributes["sha256"].items():
-        if _hash(arrays[name]) != expected:
-            message = f"{place}: the array '{name}' is not what was written (its SHA-256 differs). Restore it, or run the comparison again."
-            raise CorruptStoreError(message)
+
+
+def _parse(hashes: Mapping[str, str], arrays: dict[str, np.ndarray[Any, Any]]) -> Loaded:
+    """Return the parts that these arrays hold, or raise whatever shows that they are damaged."""
+    altered = [name for name, expected in hashes.items() if _hash(arrays[name]) != expected]
+    if altered:
+        message = f"the array '{altered[0]}' is not what was written (its SHA-256 differs)"
+        raise ValueError(message)
     description = json.loads(arrays.pop("description").tobytes())
     variables = {
         name: Coded(values, tuple(description["text"][name])).expand() if name in description["text"] else values
@@ -179,12 +182,12 @@ def _find(path: Path) -> Path:
     raise StoreError(message)
 
 
-def _read_group(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
-    """Return the attributes and every array that they list."""
+def _read_group(place: Path) -> tuple[dict[str, str], dict[str, np.ndarray[Any, Any]]]:
+    """Return the hash and the values of every array."""
     import zarr
 
     group = zarr.open_group(place, mode="r", zarr_format=3)
-    attributes = dict(group.attrs)
+    attributes: dict[str, Any] = dict(group.attrs)
     if attributes.get("format") != FORMAT:
         message = (
             f"{place} is a zarr group, but no comparison (format {attributes.get('format')!r}); expected {FORMAT!r}."
@@ -197,7 +200,8 @@ def _read_group(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, 
             f"this is congruence {congruence.__version__}, which reads up to version {FORMAT_VERSION}. Upgrade congruence."
         )
         raise StoreError(message)
-    return attributes, {name: np.asarray(group[name]) for name in attributes["sha256"]}
+    hashes: dict[str, str] = attributes["sha256"]
+    return hashes, {name: np.asarray(group[name]) for name in hashes}
 
 
 @contextlib.contextmanager
@@ -210,10 +214,3 @@ def _reported(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"{path} could not be written: {error.strerror or error}. Nothing was left behind; free the place and try again."
         raise StoreError(message) from error
-
-
-def _umask() -> int:
-    """Return the process's mask of permissions (it can only be read by setting it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
