@@ -233,9 +233,9 @@ def layer_curve(
     """
     curve = depth_curve(values, info)
     places = np.arange(curve.size)
-    ax = ax if ax is not None else _new_axes(width=6.4, height=3.8)
+    ax = ax if ax is not None else _new_axes(width=6.4, height=3.4 + 0.08 * _longest(curve["layer"].values.tolist()))
     (line,) = ax.plot(places, curve.values, marker="o", markersize=4, linewidth=1.6, label=info.label)
-    if level is not None:
+    if level is not None and np.isfinite(level.values).any():
         known = level.sel(a=curve["layer"], b=curve["partner"]).values
         ax.plot(places, known, linestyle=":", color=line.get_color(), label="unrelated data")
     _name_ticks(ax, "x", curve["layer"].values.tolist())
@@ -265,6 +265,10 @@ def _new_axes(width: float, height: float) -> Axes:
 def _side(count: int) -> float:
     """Return the length of an axis in inches: room for every name while there are few."""
     return float(np.clip(0.42 * count, 2.4, 9.0))
+
+
+def _longest(names: Sequence[str]) -> int:
+    return max((len(_short(name)) for name in names), default=0)
 
 
 def _name_ticks(ax: Axes, axis: Literal["x", "y"], names: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from congruence.measures import Measure, MeasureInfo, measure
 from congruence.results import _convert, _parts, _show, storage
 from congruence.results._parts import Numbers
 from congruence.results._text import caveat_cells, coded, describe_caveats, read_caveats, shared
-from congruence.validate import closest
+from congruence.validate import closest, parameter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -359,12 +359,10 @@ class Comparison:
         """
         chosen = self.label(self.measures[0] if measure is None else measure)
         values, info = self.matrix(chosen), self.infos[chosen]
+        parameter("plot", "kind", Literal["heatmap", "layers"], kind)
         if kind == "heatmap":
             return figures.heatmap(values, info, ax=ax)
-        if kind == "layers":
-            return figures.layer_curve(values, info, level=self.levels(chosen), ax=ax)
-        message = f"kind must be 'heatmap' or 'layers'; got {kind!r}."
-        raise ParameterError(message)
+        return figures.layer_curve(values, info, level=self.levels(chosen), ax=ax)
 
     def __repr__(self) -> str:
         return _show.as_text(self)
