@@ -36,6 +36,7 @@ PALETTES: dict[str, tuple[str, ...]] = {
 MISSING = "#c9c9c9"
 MOST_TICKS = 32
 MOST_NUMBERS = 14
+_MIDDLE_GREY = 128.0
 _SAME = 1e-6  # a value this close to the identity is that of a representation and itself
 
 
@@ -49,6 +50,15 @@ class ColourScale:
     stops: tuple[str, ...]
     low: float
     high: float
+
+    def colour(self, value: float) -> tuple[str, str]:
+        """Return the colour of a number, and black or white, whichever can be read on it."""
+        place = float(np.clip((value - self.low) / (self.high - self.low), 0, 1)) * (len(self.stops) - 1)
+        k = min(int(place), len(self.stops) - 2)
+        first, second = (np.array(list(bytes.fromhex(stop[1:])), dtype=float) for stop in self.stops[k : k + 2])
+        red, green, blue = first + (place - k) * (second - first)
+        back = f"#{round(red):02x}{round(green):02x}{round(blue):02x}"
+        return back, "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < _MIDDLE_GREY else "#000000"
 
 
 def colour_scale(values: xr.DataArray, info: MeasureInfo, scale: Scale = "range") -> ColourScale:
@@ -196,7 +206,7 @@ def heatmap(values: xr.DataArray, info: MeasureInfo, *, scale: Scale = "range", 
     ax.spines[:].set_visible(False)
     ax.tick_params(length=2, labelsize=8)
     if max(rows, columns) <= MOST_NUMBERS:
-        _write_numbers(ax, values.values, image)
+        _write_numbers(ax, values.values, colours)
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelsize=8)
@@ -291,10 +301,8 @@ def _short(name: str, most: int = 40) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
 
 
-def _write_numbers(ax: Axes, values: np.ndarray[Any, Any], image: Any) -> None:
+def _write_numbers(ax: Axes, values: np.ndarray[Any, Any], colours: ColourScale) -> None:
     for (i, j), value in np.ndenumerate(values):
-        if np.isnan(value):
-            continue
-        red, green, blue, _ = image.cmap(image.norm(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        if not np.isnan(value):
+            _, ink = colours.colour(value)
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=ink)
