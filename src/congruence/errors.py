@@ -31,7 +31,7 @@ class CongruenceError(Exception):
     def about(self, name: str) -> Self:
         """Return the same error with the representation it concerns put in front of its message."""
         message = str(self)
-        if name in message:
+        if message.startswith((f"{name} ", f"{name}:")):
             return self
         named = copy.copy(self)
         named.args = (f"{name}: {message}",)

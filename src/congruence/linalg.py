@@ -21,9 +21,11 @@ TIE = 1e-12
 
 
 def at_least_single(x: Array) -> Array:
-    """Return half-precision floats as float32, so that sums neither overflow nor lose digits; others unchanged."""
+    """Return half-precision floats as float32 and integers as float64, so that sums neither overflow nor lose digits."""
     xp = array_namespace(x)
-    return xp.astype(x, xp.float32) if str(x.dtype).removeprefix("torch.") in {"float16", "bfloat16"} else x
+    if not xp.isdtype(x.dtype, "real floating"):
+        return xp.astype(x, xp.float64)
+    return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits == 16 else x
 
 
 def unit_scale(x: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from congruence import linalg, validate
-from congruence.errors import ParameterError, ShapeError, UnknownNameError
+from congruence.errors import DegenerateError, ParameterError, ShapeError, UnknownNameError
 from congruence.validate import Array, Interval
 
 
@@ -249,12 +249,13 @@ class UnitNorm(Step):
         xp = array_namespace(block.values)
         values = linalg.at_least_single(block.values)
         axis = 1 if self.over == "rows" else None
-        norm = xp.sqrt(xp.sum(values * values, axis=axis, keepdims=True))
-        if not bool(xp.all(norm > 0)):
+        largest = xp.max(xp.abs(values), axis=axis, keepdims=True)
+        if not bool(xp.all(largest > 0)):
             what = "a stimulus" if self.over == "rows" else "the whole matrix"
             message = f"Step {self}: {what} has norm 0. Remove it, or choose another step."
-            raise ShapeError(message)
-        return replace(block, values=values / norm)
+            raise DegenerateError(message)
+        values = values / largest  # squares of very large or small values leave the range of the type
+        return replace(block, values=values / xp.sqrt(xp.sum(values * values, axis=axis, keepdims=True)))
 
 
 # ---- steps that need all stimuli -------------------------------------------------------------------------------------

@@ -196,7 +196,12 @@ def on_cpu(x: Array) -> bool:
 def as_array(x: Any, name: str = "X") -> Array:
     """Return `x` as a real array of its own namespace, without copying; lists become NumPy arrays."""
     if isinstance(x, np.generic | list | tuple | int | float):
-        x = np.asarray(x)
+        x = _from_list(x, name)
+    if isinstance(x, np.ma.MaskedArray):
+        message = f"{name} is a masked array; no measure knows what to do with the masked values. Fill or remove them."
+        raise InputError(message)
+    if isinstance(x, np.ndarray):
+        x = np.asarray(x)  # a matrix or a record array gives `*` and indexing another meaning
     if not is_array_api_obj(x):
         message = f"{name} must be an array (NumPy, PyTorch, JAX or another array-API array); got {type(x).__name__}."
         raise InputError(message)
@@ -212,6 +217,15 @@ def as_array(x: Any, name: str = "X") -> Array:
         message = f"{name} must hold real numbers; got dtype {x.dtype}."
         raise InputError(message)
     return x
+
+
+def _from_list(x: Any, name: str) -> np.ndarray[Any, Any]:
+    """Return numbers in lists as an array; lists of unequal lengths are refused."""
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        message = f"{name} must have rows of equal length; got a list that is no matrix ({error})."
+        raise ShapeError(message) from error
 
 
 def _target_dtype(x: Array, dtype: str | None) -> Any:
@@ -237,11 +251,12 @@ def as_floating(x: Any, name: str = "X", dtype: str | None = None) -> Array:
     target = _target_dtype(x, dtype)
     if x.dtype == target:
         return x
+    xp = array_namespace(x)
     kind = str(x.dtype).removeprefix("torch.")
-    if not kind.startswith("float") and kind != "bfloat16":
+    if not xp.isdtype(x.dtype, "real floating"):
         text = f"{name} holds {kind} values; they are converted to {str(target).removeprefix('torch.')}."
         warnings.warn(CongruenceWarning(Caveat("integer_input", text)), stacklevel=3)
-    elif kind in {"float16", "bfloat16"}:
+    elif xp.finfo(x.dtype).bits == 16:
         text = f"{name} holds {kind} values, about {2 if kind == 'bfloat16' else 3} significant digits; they are computed in higher precision."
         warnings.warn(CongruenceWarning(Caveat("half_input", text)), stacklevel=3)
     if is_jax_array(x) and dtype != "float32" and not _jax_has_float64():
@@ -250,7 +265,6 @@ def as_floating(x: Any, name: str = "X", dtype: str | None = None) -> Array:
             "jax.config.update('jax_enable_x64', True), or pass dtype='float32'."
         )
         raise InputError(message)
-    xp = array_namespace(x)
     return xp.astype(x, target)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from congruence import validate
 from congruence.errors import Caveat, CongruenceWarning, InputError, ParameterError, ShapeError, UnknownNameError
@@ -132,6 +133,14 @@ class Measure(ABC, Generic[State]):
             message = f"{name} has {x.shape[1]} feature; {self.label} needs at least {needs.p}."
             raise ShapeError(message)
         return x
+
+    def checked(self, x: Array) -> Array:
+        """Return `x` after the checks of `admit`, float32 left as it is: what `prepare` starts from.
+
+        `admit` chooses the precision; `prepare` must not undo that choice.
+        """
+        single = validate.as_array(x).dtype == array_namespace(x).float32
+        return self.admit(x, dtype="float32" if single else None)
 
     def _prepare_named(self, x: Array, name: str) -> State:
         try:

@@ -140,7 +140,7 @@ class CCA(Measure[BasisState]):
 
     def prepare(self, x: Array) -> BasisState:
         """Return an orthonormal basis of the centred column space."""
-        return BasisState(linalg.principal(linalg.unit_scale(self.admit(x))).left)
+        return BasisState(linalg.principal(linalg.unit_scale(self.checked(x))).left)
 
     def compare(self, a: BasisState, b: BasisState) -> float:
         """Return the mean of the canonical correlations."""
@@ -228,7 +228,7 @@ class SVCCA(Measure[BasisState]):
 
     def prepare(self, x: Array) -> BasisState:
         """Return the leading left singular vectors."""
-        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
         k = self._count(axes.values)
         return BasisState(axes.left[:, :k], limited=self.components is not None and k < self.components)
 
@@ -323,7 +323,7 @@ class PWCCA(Measure[WeightedState]):
 
     def prepare(self, x: Array) -> WeightedState:
         """Return the basis of the centred column space and the features' coordinates in it."""
-        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
         return WeightedState(axes.left, axes.values[:, None] * axes.right)
 
     def compare(self, a: WeightedState, b: WeightedState) -> float:
@@ -428,12 +428,13 @@ def _floor(n: int, rank_a: int, rank_b: int, *, weighted: bool = False) -> tuple
 
 def _ties(rho: Array) -> tuple[Caveat, ...]:
     """Return the caveat for canonical correlations so close that their directions are not determined."""
-    if rho.shape[0] < 2 or float(rho[0] - rho[-1]) <= 1e-8:
-        return ()  # all equal: every weighting gives the same value
     xp = array_namespace(rho)
-    close = xp.astype(rho[:-1] - rho[1:] <= 1e-8, xp.int64)
+    near = max(1e-8, 16 * float(xp.finfo(rho.dtype).eps))
+    if rho.shape[0] < 2 or float(rho[0] - rho[-1]) <= near:
+        return ()  # all equal: every weighting gives the same value
+    close = xp.astype(rho[:-1] - rho[1:] <= near, xp.int64)
     count = int(xp.sum(close))
     if count == 0:
         return ()
-    text = f"{count} of {int(rho.shape[0]) - 1} neighbouring canonical correlations are equal to 1e-8; their directions, and so their weights, are arbitrary"
+    text = f"{count} of {int(rho.shape[0]) - 1} neighbouring canonical correlations are equal to {near:.0e}; their directions, and so their weights, are arbitrary"
     return (Caveat("pwcca_ties", text),)

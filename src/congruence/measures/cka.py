@@ -135,7 +135,7 @@ class CKA(Measure[CKAState]):
 
     def prepare(self, x: Array) -> CKAState:
         """Return the centred Gram matrix of `x`, factored if that is smaller, with its norm."""
-        x = linalg.unit_scale(self.admit(x))
+        x = linalg.unit_scale(self.checked(x))
         n, p = x.shape
         if self.kernel in {"linear", "cosine"}:
             factor = linalg.centre_columns(linalg.unit_rows(x) if self.kernel == "cosine" else x)
@@ -172,7 +172,10 @@ class CKA(Measure[CKAState]):
         return (Caveat("cka_bias", text, level),)
 
     def _gram(self, x: Array) -> Array:
-        """Return the kernel matrix of centred values."""
+        """Return the kernel matrix of centred values, up to a constant that centring removes.
+
+        For exp(-t) that is exp(-t) - 1, which keeps its digits where a large bandwidth makes t small.
+        """
         xp = array_namespace(x)
         if self.kernel == "polynomial":
             gram = _product(x)
@@ -181,8 +184,8 @@ class CKA(Measure[CKAState]):
         squared = linalg.squared_distances(x)
         median = _median_distance(squared)
         if self.kernel == "rbf":
-            return xp.exp(squared / (-2.0 * (self.bandwidth * median) ** 2))
-        return xp.exp(xp.sqrt(squared) / (-self.bandwidth * median))
+            return xp.expm1(squared / (-2.0 * (self.bandwidth * median) ** 2))
+        return xp.expm1(xp.sqrt(squared) / (-self.bandwidth * median))
 
     def _state(self, values: Array, *, factored: bool, p: int) -> CKAState:
         xp = array_namespace(values)

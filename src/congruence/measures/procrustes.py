@@ -98,7 +98,7 @@ class Procrustes(Measure[FactorState]):
 
     def prepare(self, x: Array) -> FactorState:
         """Return the centred values with unit norm, rotated to at most n columns, and their norm."""
-        return _factor(linalg.centre_columns(self.admit(x)))
+        return _factor(linalg.centre_columns(self.checked(x)))
 
     def compare(self, a: FactorState, b: FactorState) -> float:
         """Return the distance of two states."""
@@ -170,7 +170,7 @@ class Shape(Measure[FactorState]):
 
     def prepare(self, x: Array) -> FactorState:
         """Return φ(x) in principal coordinates."""
-        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
         root_n = math.sqrt(axes.left.shape[0])
         scaled = axes.values * (root_n / linalg.frobenius(axes.values))
         # in principal axes Σ^{-1/2} is diagonal: s -> α s + (1 - α) √n

@@ -85,7 +85,7 @@ class LinearRegression(Measure[RegressionState]):
 
     def prepare(self, x: Array) -> RegressionState:
         """Return the basis and the principal coordinates of the centred values."""
-        axes = linalg.principal(linalg.unit_scale(self.admit(x)))
+        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
         factor = axes.left * axes.values[None, :]
         return RegressionState(axes.left, factor, linalg.inner(axes.values, axes.values))
 

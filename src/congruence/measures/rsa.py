@@ -99,7 +99,7 @@ class RSA(Measure[RDMState]):
 
     def prepare(self, x: Array) -> RDMState:
         """Return the upper triangle of the RDM, ranked, centred and normalised as the comparison asks."""
-        x = linalg.unit_scale(self.admit(x))
+        x = linalg.unit_scale(self.checked(x))
         xp = array_namespace(x)
         distances = linalg.upper(self._distances(x))
         if float(xp.max(distances) - xp.min(distances)) <= linalg.TIE * float(xp.max(distances)) and (
