@@ -1,0 +1,168 @@
+"""What is to be computed: which representations, measures and pairs, and the cells of the result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from congruence import validate
+from congruence.errors import AlignmentError, Caveat, InputError, ParameterError, UnknownNameError
+from congruence.measures import Measure
+from congruence.representation import Representation, require_aligned
+
+Pairs = str | Sequence[tuple[str, str]]
+"""``"all"``, ``"matched"`` (equal names) or a list of (a, b) names."""
+OnError = Literal["raise", "record"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the result: the value for a pair and a measure, or why there is none."""
+
+    value: float = float("nan")
+    status: Literal["ok", "failed"] = "ok"
+    reason: str = ""
+    caveats: tuple[Caveat, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Computed cells of one measure and one representation of the first side, by column name."""
+
+    measure: str
+    a: str
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a comparison has come; handed to the progress callback after every tile."""
+
+    done: int
+    total: int
+    measure: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Representations and measures, with the pairs that are wanted.
+
+    Parameters
+    ----------
+    a, b : sequence of Representation
+        The two sides, as (n, p) values with common stimuli. `within` says that b is a.
+    measures : sequence of Measure
+        Distinct measures.
+    wanted : ndarray of bool, shape (len(a), len(b))
+        Which pairs to compute.
+    within : bool
+        Whether `a` is compared with itself; symmetric measures are then computed once a pair.
+    """
+
+    a: tuple[Representation, ...]
+    b: tuple[Representation, ...]
+    measures: tuple[Measure[Any], ...]
+    wanted: np.ndarray[Any, np.dtype[np.bool_]]
+    within: bool
+
+    @classmethod
+    def build(
+        cls,
+        a: Sequence[Representation],
+        b: Sequence[Representation] | None,
+        measures: Sequence[Measure[Any]],
+        pairs: Pairs = "all",
+    ) -> Job:
+        """Return a checked job: unique names and labels, aligned stimuli, known pairs."""
+        first, second = tuple(a), tuple(a if b is None else b)
+        for side, letter in ((first, "the first side"), (second, "the second side")):
+            _require_unique([r.name for r in side], f"names on {letter}")
+        _require_unique([m.label for m in measures], "measures")
+        if not first or not second or not measures:
+            message = "There is nothing to compare: give at least one representation on each side and one measure."
+            raise ParameterError(message)
+        _require_aligned([*first, *(second if b is not None else ())])
+        wanted = _wanted([r.name for r in first], [r.name for r in second], pairs)
+        return cls(first, second, tuple(measures), wanted, b is None)
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return self.a[0].n
+
+    @property
+    def representations(self) -> tuple[Representation, ...]:
+        """Every representation once: side a, then side b."""
+        return self.a if self.within else (*self.a, *self.b)
+
+    def b_index(self, j: int) -> int:
+        """Return the index of b[j] among `representations`."""
+        return j if self.within else len(self.a) + j
+
+    def title(self, index: int) -> str:
+        """Return what messages call a representation: its name, with its model where the name alone is ambiguous."""
+        representation = self.representations[index]
+        counts = Counter(r.name for r in self.representations)
+        if counts[representation.name] == 1:
+            return representation.name
+        side = "A" if index < len(self.a) else "B"
+        return f"{representation.origin.model or side}: {representation.name}"
+
+    def to_compute(self, measure: Measure[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return which cells must be computed: those wanted, and of a symmetric measure within one side one half."""
+        if not (self.within and measure.info.symmetric):
+            return self.wanted
+        either = self.wanted | self.wanted.T
+        return np.asarray(np.triu(either), dtype=np.bool_)
+
+
+def _require_unique(names: Sequence[str], what: str) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        message = f"The {what} must be unique; '{repeated[0]}' occurs {Counter(names)[repeated[0]]} times."
+        raise ParameterError(message)
+
+
+def _require_aligned(representations: Sequence[Representation]) -> None:
+    first = representations[0]
+    for other in representations[1:]:
+        require_aligned(first, other)
+        try:
+            validate.require_same_namespace(first.values, other.values)
+        except InputError as error:
+            message = str(error).replace("X and Y", f"{first.name} and {other.name}")
+            raise AlignmentError(message) from error
+
+
+def _wanted(a: list[str], b: list[str], pairs: Pairs) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which cells are asked for."""
+    if pairs == "all":
+        return np.ones((len(a), len(b)), dtype=bool)
+    if pairs == "matched":
+        wanted = np.asarray(np.array(a)[:, None] == np.array(b)[None, :], dtype=np.bool_)
+        if not wanted.any():
+            message = f"pairs='matched' found no common name: {a[0]}, ... and {b[0]}, ...; use pairs='all'."
+            raise ParameterError(message)
+        return wanted
+    if isinstance(pairs, str):
+        message = f"pairs must be 'all', 'matched' or a list of (a, b) names; got {pairs!r}."
+        raise ParameterError(message)
+    return _listed(a, b, pairs)
+
+
+def _listed(a: list[str], b: list[str], pairs: Sequence[tuple[str, str]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return the cells of a list of pairs of names."""
+    wanted = np.zeros((len(a), len(b)), dtype=bool)
+    for name_a, name_b in pairs:
+        for name, known in ((name_a, a), (name_b, b)):
+            if name not in known:
+                message = f"pairs: there is no representation '{name}'. {validate.closest(name, known)}"
+                raise UnknownNameError(message)
+        wanted[a.index(name_a), b.index(name_b)] = True
+    return wanted

@@ -1,0 +1,183 @@
+"""The memory of an unfinished comparison: finished rows in one append-only file, guarded by the run's lock.
+
+A line of `journal.jsonl` is a JSON object followed by nothing; the first is the key of the run. A process that is killed
+while it writes leaves at most one incomplete last line, which the next reader cuts off.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self
+
+from congruence.engine.job import Cell, Row
+from congruence.errors import Caveat, OutputExistsError, StoreError
+from congruence.store import exclusive_lock
+
+Mode = Literal["error", "resume", "update", "overwrite"]
+
+JOURNAL, RESULT = "journal.jsonl", "comparison.zarr"
+_OWN = (JOURNAL, RESULT, "comparison.csv", "report.html")
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds a comparison, finished or not."""
+    return (folder / JOURNAL).exists() or (folder / RESULT).exists()
+
+
+def require_writable_run(folder: Path, mode: Mode) -> None:
+    """Raise an OutputExistsError if writing to `folder` would touch what it must not."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        message = f"{folder} exists and is not a folder; choose another output."
+        raise OutputExistsError(message)
+    if not any(folder.iterdir()):
+        return
+    if not is_run(folder):
+        message = f"{folder} exists and holds no comparison; it is left alone. Choose another output."
+        raise OutputExistsError(message)
+    if mode == "error":
+        message = f"{folder} exists. Continue it with resume, add to it with update, or replace it with overwrite."
+        raise OutputExistsError(message)
+
+
+class Journal:
+    """Finished rows of one run folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder; created if it does not exist.
+    key : mapping
+        What makes the run the same run: fingerprints of the inputs, measures, pairs, steps, version. JSON values.
+    mode : {"error", "resume", "update", "overwrite"}
+        What to do with a run that is already there.
+
+    Raises
+    ------
+    OutputExistsError
+        If the folder exists and `mode` says nothing about it, or it is not a run.
+    LockedStoreError
+        If another process is writing to it.
+    StoreError
+        If a run to resume was started with other inputs; the message names what differs.
+    """
+
+    def __init__(self, folder: Path, key: Mapping[str, Any], mode: Mode = "error") -> None:
+        self.folder = folder
+        self.key = json.loads(json.dumps(key))
+        self.mode = mode
+        self.rows: list[Row] = []
+        self._stack = ExitStack()
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        require_writable_run(self.folder, self.mode)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._stack:
+            self._stack.enter_context(exclusive_lock(self.folder))
+            if self.mode == "overwrite":
+                self._clear()
+            elif self.mode in {"resume", "update"}:
+                self._read()
+            self._file = self._stack.enter_context((self.folder / JOURNAL).open("ab"))
+            if self._file.tell() == 0:
+                self._append({"key": self.key})
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def record(self, rows: Sequence[Row]) -> None:
+        """Write the rows of one finished tile; they are on disk when this returns."""
+        self.rows.extend(rows)
+        self._append(
+            *({"measure": r.measure, "a": r.a, "cells": {b: _cell_out(c) for b, c in r.cells.items()}} for r in rows)
+        )
+
+    def finish(self) -> None:
+        """Remove the journal: the result is saved."""
+        (self.folder / JOURNAL).unlink()
+
+    def _append(self, *entries: Mapping[str, Any]) -> None:
+        """Write some lines and force them to disk; on a full disk take back what was written of them."""
+        file = self._file
+        if file is None:
+            message = "The journal is not open."
+            raise StoreError(message)
+        start = file.tell()
+        try:
+            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            file.truncate(start)
+            message = f"No space left for {self.folder}; what is done stays. Free some space and resume."
+            raise StoreError(message) from error
+
+    def _clear(self) -> None:
+        for name in _OWN:
+            path = self.folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        """Load the finished rows of an earlier process and cut off a line that it did not finish."""
+        path = self.folder / JOURNAL
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        complete = content[: content.rfind(b"\n") + 1]
+        if len(complete) < len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(complete))
+        lines = [json.loads(line) for line in complete.splitlines()]
+        if not lines:
+            return
+        if self.mode == "update" and lines[0]["key"] != self.key:
+            path.unlink()  # an unfinished update of other inputs; the finished result beside it is what counts
+            return
+        _require_same_key(lines[0]["key"], self.key, self.folder)
+        for line in lines[1:]:
+            cells = {b: _cell_in(cell) for b, cell in line["cells"].items()}
+            self.rows.append(Row(line["measure"], line["a"], cells))
+
+
+def _cell_out(cell: Cell) -> list[Any]:
+    """Return a cell as JSON; Python's JSON writes floats so that they read back equal, NaN included."""
+    return [cell.value, cell.status, cell.reason, [asdict(caveat) for caveat in cell.caveats], cell.seconds]
+
+
+def _cell_in(entry: list[Any]) -> Cell:
+    value, status, reason, caveats, seconds = entry
+    return Cell(value, status, reason, tuple(Caveat(**caveat) for caveat in caveats), seconds)
+
+
+def _require_same_key(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """Raise a StoreError that names the parts in which two runs differ."""
+    differing = sorted(part for part in old.keys() | new.keys() if old.get(part) != new.get(part))
+    if not differing:
+        return
+    details = "; ".join(f"{part}: {_short(old.get(part))} then, {_short(new.get(part))} now" for part in differing)
+    message = f"{folder} was started with other inputs ({details}). Resume with the same ones, or overwrite it."
+    raise StoreError(message)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
