@@ -8,23 +8,18 @@ M Mᵀ only, a fraction of the work of a singular value decomposition (`singular
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
-from threadpoolctl import ThreadpoolController
 
 from congruence import linalg
+from congruence.measures.parallel import parallel
 from congruence.validate import Array, on_cpu, require_same_n
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 STACK_BYTES = 400_000_000
@@ -43,36 +38,6 @@ class Gram(NamedTuple):
             return self.values[start:stop, :stop]
         xp = array_namespace(self.values)
         return self.values[start:stop] @ xp.matrix_transpose(self.values[:stop])
-
-
-# ---- threads ---------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    """Return the handle of the linear algebra libraries that are loaded; finding them takes milliseconds."""
-    return ThreadpoolController()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Keep BLAS and LAPACK to one thread while we run one pair a thread: decompositions do not scale with threads."""
-    with _controller().limit(limits=1):
-        yield
-
-
-def parallel(work: Callable[[Item], Result], items: Sequence[Item], *, threaded: bool = True) -> list[Result]:
-    """Return [work(item) for item in items], over the cores with one-thread linear algebra where that helps."""
-    workers = min(cores(), len(items)) if threaded else 1
-    if workers <= 1:
-        return [work(item) for item in items]
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, items))
 
 
 # ---- inner products of Gram matrices ---------------------------------------------------------------------------------

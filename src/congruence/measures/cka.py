@@ -163,7 +163,7 @@ class CKA(Measure[CKAState]):
         # Exact mean of tr(K L) when the rows of one side are permuted at random.
         level = a.trace * b.trace / ((a.n - 1) * a.frobenius * b.frobenius)
         wide = self.kernel in {"linear", "cosine"} and max(a.p, b.p) >= a.n
-        if level < 0.05 and not wide:
+        if level < 0.1 and not wide:
             return ()
         text = (
             f"biased CKA of unrelated representations of this kind would be {level:.3g} on average "

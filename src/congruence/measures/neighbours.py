@@ -12,8 +12,9 @@ from array_api_compat import array_namespace, is_numpy_array
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
-from congruence.measures._block import Matrix, parallel
+from congruence.measures._block import Matrix
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
+from congruence.measures.parallel import parallel
 from congruence.validate import Array, Interval, require_same_n
 
 HUH = Reference(
@@ -98,7 +99,7 @@ class MutualKNN(Measure[NeighbourState]):
 
     def prepare(self, x: Array) -> NeighbourState:
         """Return the indices of the k nearest neighbours of every row."""
-        x = linalg.unit_scale(self.admit(x))
+        x = linalg.unit_scale(self.checked(x))
         return _nearest(linalg.cosine_distances(x) if self.metric == "cosine" else linalg.squared_distances(x), self.k)
 
     def compare(self, a: NeighbourState, b: NeighbourState) -> float:
