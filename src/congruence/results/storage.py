@@ -127,7 +127,9 @@ def _write_group(comparison: Comparison, path: Path) -> None:
 def _write_array(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> None:
     chunks = (1, *(min(size, 1024) for size in values.shape[1:])) if values.ndim == 3 else values.shape
     dimensions = ("measure", "a", "b") if values.ndim == 3 else None
-    group.create_array(name, data=values, chunks=chunks, dimension_names=dimensions)
+    # zarr would leave out chunks of zeros (and take -0.0 for one): a lost chunk could not be told from an empty one
+    config: Any = {"write_empty_chunks": True}
+    group.create_array(name, data=values, chunks=chunks, dimension_names=dimensions, config=config)
 
 
 def _as_bytes(content: Mapping[str, Any]) -> np.ndarray[Any, Any]:
