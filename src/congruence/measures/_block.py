@@ -79,34 +79,86 @@ def _factor_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
 
 
 def _stream_energies(first: Sequence[Gram], second: Sequence[Gram] | None, n: int) -> Matrix:
-    """Compare stacked Gram rows block by block: rows s..e up to column e, what lies left of the block counted twice."""
-    count = len(first) + (0 if second is None else len(second))
-    block = max(1, min(n, 250, STACK_BYTES // (8 * count * n)))
+    """Compare Gram matrices that are at hand, in segments of bounded memory."""
+    left = GramSource(len(first), first.__getitem__)
+    right = None if second is None else GramSource(len(second), second.__getitem__)
     total = np.zeros((len(first), len(first if second is None else second)))
-    for start in range(0, n, block):
-        stop = min(start + block, n)
-        left = _stacked_rows(first, start, stop)
-        right = left if second is None else _stacked_rows(second, start, stop)
-        product = left @ array_namespace(right).matrix_transpose(right)
-        total += linalg.to_numpy(product)
+    for segment in segments(n, left.size + (right.size if right else 0), STACK_BYTES):
+        total += segment_energies(left, right, segment)
     return total
 
 
-def _stacked_rows(grams: Sequence[Gram], start: int, stop: int) -> Array:
-    """Return the rows of every Gram matrix as one row each, shape (len(grams), (stop - start) stop)."""
-    xp = array_namespace(grams[0].values)
-    if is_numpy_array(grams[0].values):
-        stack = np.empty((len(grams), stop - start, stop), dtype=np.result_type(*{g.values.dtype for g in grams}))
+class GramSource(NamedTuple):
+    """Gram matrices made one at a time when they are asked for."""
 
-        def fill(r: int) -> None:
-            stack[r] = grams[r].rows(start, stop)
-            stack[r, :, :start] *= math.sqrt(2)
+    size: int
+    make: Callable[[int], Gram]
 
-        parallel(fill, range(len(grams)))
-        return stack.reshape(len(grams), -1)
-    weight = xp.ones((stop,), dtype=grams[0].values.dtype, device=grams[0].values.device)
-    weight = xp.where(xp.arange(stop, device=weight.device) < start, weight * math.sqrt(2), weight)
-    return xp.stack([xp.reshape(gram.rows(start, stop) * weight, (-1,)) for gram in grams])
+
+Segment = Sequence[tuple[int, int]]
+"""Blocks of stimuli (start, stop): the part of a Gram matrix in rows start..stop up to column stop."""
+
+
+def segments(n: int, count: int, memory: int, block: int = 128) -> list[list[tuple[int, int]]]:
+    """Return the blocks of all stimuli, grouped so that the stacked rows of `count` Gram matrices fit into `memory`."""
+    found: list[list[tuple[int, int]]] = []
+    room = 0
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        size = 8 * count * (stop - start) * stop
+        if not found or size > room:
+            found.append([])
+            room = memory
+        found[-1].append((start, stop))
+        room -= size
+    return found
+
+
+def segment_energies(first: GramSource, second: GramSource | None, segment: Segment) -> Matrix:
+    """Return what one segment of the Gram matrices contributes to ⟨K_i, L_j⟩, for all pairs.
+
+    One row a Gram matrix, one product. What lies left of a block counts twice, since the matrices are symmetric.
+    """
+    left = _stacked_rows(first, segment)
+    right = left if second is None else _stacked_rows(second, segment)
+    return linalg.to_numpy(left @ array_namespace(right).matrix_transpose(right))
+
+
+def _stacked_rows(source: GramSource, segment: Segment) -> Array:
+    """Return the segment of every Gram matrix as one row each."""
+    example = source.make(0).values
+    if is_numpy_array(example):
+        return _stack_on_cpu(source, segment, example.dtype)
+    xp = array_namespace(example)
+    rows = []
+    for r in range(source.size):
+        gram = source.make(r)
+        rows.append(xp.concat([_flat_rows(gram, start, stop) for start, stop in segment]))
+    return xp.stack(rows)
+
+
+def _flat_rows(gram: Gram, start: int, stop: int) -> Array:
+    """Return the rows of a block as one vector, with √2 on what counts twice."""
+    xp = array_namespace(gram.values)
+    rows = gram.rows(start, stop)
+    return xp.concat([xp.reshape(rows[:, :start] * math.sqrt(2), (-1,)), xp.reshape(rows[:, start:], (-1,))])
+
+
+def _stack_on_cpu(source: GramSource, segment: Segment, dtype: Any) -> np.ndarray[Any, Any]:
+    """Fill one preallocated matrix over the cores; no second copy of the stack is ever made."""
+    sizes = [(stop - start) * stop for start, stop in segment]
+    stack = np.empty((source.size, sum(sizes)), dtype=dtype)
+
+    def fill(r: int) -> None:
+        gram, offset = source.make(r), 0
+        for (start, stop), size in zip(segment, sizes, strict=True):
+            rows = stack[r, offset : offset + size].reshape(stop - start, stop)
+            rows[...] = gram.rows(start, stop)
+            rows[:, :start] *= math.sqrt(2)
+            offset += size
+
+    parallel(fill, range(source.size))
+    return stack
 
 
 def stacked_products(first: Sequence[Array], second: Sequence[Array]) -> Matrix:
