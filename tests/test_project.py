@@ -197,7 +197,8 @@ def test_modules_use_nothing_but_the_version_from_the_package_itself():
 
 # Imports by string, which import-linter does not see; the same rules as its contracts.
 HOMES = {
-    "torch": ("extraction", "zoo", "identifiability", "benchmarks", "dynamics"),
+    # testing makes arrays of every backend to try a measure on, so it takes torch and jax where they are installed.
+    "torch": ("testing", "extraction", "zoo", "identifiability", "benchmarks", "dynamics"),
     "dask": ("engine/executors",),
     "distributed": ("engine/executors",),
     "matplotlib": ("figures", "reporting"),
