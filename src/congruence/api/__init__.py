@@ -1,0 +1,8 @@
+"""What users call: compare, open, load and report, across all floors below."""
+
+from __future__ import annotations
+
+from congruence.api.access import load, open, report
+from congruence.api.running import DEFAULT_MEASURES, Request, compare, prepare, run
+
+__all__ = ["DEFAULT_MEASURES", "Request", "compare", "load", "open", "prepare", "report", "run"]

@@ -1,0 +1,188 @@
+"""compare: from inputs to a labelled, saved, resumable result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from congruence.api import earlier
+from congruence.api.caveats import warn_of
+from congruence.api.inputs import Source
+from congruence.api.request import DEFAULT_MEASURES, Measures, Request, prepare
+from congruence.engine import Journal, Mode, OnError, Pairs, Progress, Row, require_writable_run, run_comparison
+from congruence.errors import CongruenceError, ParameterError
+from congruence.reporting import report
+from congruence.results import Comparison
+from congruence.steps import StepSpec
+
+RESULT, TABLE, PAGE = "comparison.zarr", "comparison.csv", "report.html"
+"""What a run folder holds."""
+
+
+def compare(
+    a: Source,
+    b: Source | None = None,
+    measures: Measures = DEFAULT_MEASURES,
+    pairs: Pairs = "all",
+    steps: StepSpec = None,
+    inference: None = None,
+    executor: None = None,
+    device: None = None,
+    memory: None = None,
+    out: str | Path | None = None,
+    on_error: OnError = "raise",
+    *,
+    align: bool = False,
+    exists: Mode = "error",
+    dtype: Literal["float32", "float64"] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Comparison:
+    """Compare representations: every one of `a` with every one of `b`, by every measure.
+
+    Parameters
+    ----------
+    a, b : dict of arrays, list of Representation, Activations, path, list of paths, Representation or array
+        The two sides; all hold the same stimuli. Arrays have shape (n, p), or more axes that `steps` reduce. Without
+        `b`, everything in `a` is compared with everything in `a`. Names in the result: the key of a dict, the name of a
+        Representation, the layer in a store, the stem of a .npy, the key in a .npz or .safetensors of several arrays,
+        ``store/layer`` for several stores; a single array is called ``"a"`` or ``"b"`` after its side.
+    measures : str, Measure or list of them
+        Such as ``["cka", "cka:kernel=rbf,estimator=debiased"]``; see `list_measures`.
+    pairs : {"all", "matched"} or list of (str, str)
+        All pairs; only those of equal names (fine-tuned or quantised copies); or these. Others are NaN, ``"skipped"``.
+    steps : str, Step or list, optional
+        How to make (n, p) matrices, such as ``"spatial_mean,pca:components=50"``. By default (n, c, h, w) is flattened,
+        (n, t, d) is averaged over its valid tokens, and of a recurrent layer the last valid step is taken.
+    inference, executor, device, memory : None
+        Reserved.
+    out : path, optional
+        Folder of a run: rows are kept there as they finish, then ``comparison.zarr``, ``comparison.csv`` and
+        ``report.html``. Read it with `load`.
+    on_error : {"raise", "record"}
+        Whether a pair that fails ends the run, or is NaN in the result with the status ``"failed"`` and the reason.
+    align : bool
+        Keep the stimuli that all representations have and bring them in the order of the first. By default different
+        ids, or another order, are an error.
+    exists : {"error", "resume", "update", "overwrite"}
+        What to do if `out` holds a run: refuse; finish it, with the same inputs; compute only what is missing from it
+        (new representations or measures); or replace it.
+    dtype : {"float32", "float64"}, optional
+        Precision; by default float64 on the CPU and that of the input on a GPU.
+    progress : callable, optional
+        Called with a `Progress` after every row of pairs.
+
+    Returns
+    -------
+    Comparison
+        Dimensions (measure, a, b); ``.matrix("cka")`` for one measure.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be read or compared; the message names it.
+    ParameterError, UnknownNameError
+        If a measure, step or argument is unknown or breaks its rule.
+    StoreError
+        If `out` exists and `exists` does not say what to do, is being written, or does not fit.
+
+    Warns
+    -----
+    CongruenceWarning
+        Once for every measure and reason to read its numbers with care, with the number of pairs concerned; the result
+        has the details.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(50, 8))
+    >>> result = compare({"first": x, "second": x[:, ::-1] + 1.0}, measures="cka")
+    >>> round(float(result.matrix("cka").sel(a="first", b="second")), 12)
+    1.0
+    """
+    _refuse_reserved(inference=inference, executor=executor, device=device, memory=memory)
+    if out is not None:
+        require_writable_run(Path(out), _mode(exists))
+    request = prepare(a, b, measures, pairs=pairs, steps=steps, align=align, on_error=on_error, dtype=dtype)
+    result = run(request, out, exists=exists, progress=progress)
+    warn_of(request.notes, result)
+    return result
+
+
+def _refuse_reserved(**reserved: object) -> None:
+    for name, value in reserved.items():
+        if value is not None:
+            message = f"{name} is reserved for a later version and must be None; got {value!r}."
+            raise ParameterError(message)
+
+
+def _mode(exists: str) -> Mode:
+    """Return `exists` if it is one of the four words."""
+    modes: tuple[Mode, ...] = ("error", "resume", "update", "overwrite")
+    for mode in modes:
+        if exists == mode:
+            return mode
+    message = f"exists must be one of {', '.join(modes)}; got {exists!r}."
+    raise ParameterError(message)
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(
+    request: Request,
+    out: str | Path | None = None,
+    *,
+    exists: Mode = "error",
+    progress: Callable[[Progress], None] | None = None,
+) -> Comparison:
+    """Compute a request and, with `out`, keep it in a run folder; see `compare`."""
+    if out is None:
+        return _compute(request, progress)
+    folder = Path(out)
+    before = earlier.finished(folder, exists)
+    if before is not None and exists == "update":
+        request = replace(request, measures=earlier.joint_measures(request, before, folder))
+    if before is not None and exists == "resume" and not earlier.is_unfinished(folder):
+        earlier.require_same(request, before, folder)
+    known = [] if before is None else earlier.known_rows(request, before)
+    fresh = not folder.exists()
+    with Journal(folder, earlier.key(request.provenance()), exists) as journal:
+        try:
+            result = _compute(request, progress, journal, known)
+        except CongruenceError:
+            if fresh and not journal.rows:
+                shutil.rmtree(folder)  # nothing was computed, so nothing is lost
+            raise
+        write_run(result, folder)
+        journal.finish()
+    return result
+
+
+def write_run(result: Comparison, folder: Path) -> None:
+    """Write the three files of a run folder."""
+    result.save(folder / RESULT, overwrite=True)
+    result.to_csv(folder / TABLE)
+    report(result, folder / PAGE)
+
+
+def _compute(
+    request: Request,
+    progress: Callable[[Progress], None] | None,
+    journal: Journal | None = None,
+    known: Sequence[Row] = (),
+) -> Comparison:
+    return run_comparison(
+        [item.representation for item in request.a],
+        None if request.b is None else [item.representation for item in request.b],
+        request.measures,
+        pairs=request.pairs,
+        on_error=request.on_error,
+        dtype=request.dtype,
+        journal=journal,
+        known=known,
+        progress=progress,
+        provenance=request.provenance(),
+    )
