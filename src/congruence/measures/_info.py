@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from typing import Any, Literal, TypedDict, get_args
 
 from congruence.errors import ParameterError
@@ -32,8 +33,13 @@ _IMPLIES: dict[str, tuple[str, ...]] = {
 
 def closure(transformations: Iterable[str]) -> frozenset[str]:
     """Return the transformations together with all that they contain."""
+    return _closure(frozenset(transformations))
+
+
+@cache  # every comparison asks for the range, and with it for the whole description
+def _closure(transformations: frozenset[str]) -> frozenset[str]:
     found: set[str] = set()
-    queue = list(transformations)
+    queue = sorted(transformations)
     while queue:
         item = queue.pop()
         if item not in TRANSFORMATIONS:

@@ -1,0 +1,234 @@
+"""Checks of what the info of a measure claims: value at identity, range, symmetry, axioms, invariances, sensitivities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import permutations, product
+
+from congruence.errors import ParameterError
+from congruence.measures import METRIC, MeasureInfo
+from congruence.testing import samples
+from congruence.testing._subject import EXACT, Subject
+from congruence.testing.samples import Matrix
+
+VISIBLE = 1e-6
+"""A change counts as one from here: a thousand times what rounding does, far below what the data here bring about."""
+
+CLEAR = 1e-3
+"""Unrelated data must be at least this far from the value at identity."""
+
+Distance = Callable[[Matrix, Matrix], float]
+Claim = tuple[str, str, Callable[[Subject], None]]
+
+
+def claims(info: MeasureInfo) -> Iterator[Claim]:
+    """Yield (name, claim, test) for everything that `info` says."""
+    yield "info", "the description does not contradict itself", check_info
+    yield "identity", f"a representation and itself give {info.identity:g}", check_identity
+    yield "range", f"values lie in [{info.range[0]:g}, {info.range[1]:g}]", check_range
+    best = "the greatest" if info.orientation == "similarity" else "the least"
+    yield "orientation", f"the value at identity is {best}, and unrelated data are clearly off it", check_orientation
+    yield "dependence", "the value depends on both arguments", check_dependence
+    if info.symmetric:
+        yield "symmetry", "m(X, Y) = m(Y, X)", check_symmetry
+    else:
+        yield "asymmetry", "m(X, Y) and m(Y, X) differ on some data", check_asymmetry
+    for axiom in sorted(info.axioms - {"symmetry"}):
+        yield f"axiom[{axiom}]", f"the axiom '{axiom}' of a metric holds", _axiom(axiom)
+    for side in ("first", "second"):
+        for kind in sorted(getattr(info, f"invariant_{side}")):
+            text = f"invariant to {kind.replace('_', ' ')} of the {side} argument"
+            yield f"invariant_{side}[{kind}]", text, _invariance(side, kind)
+        for kind in sorted(getattr(info, f"sensitive_{side}")):
+            text = f"sensitive to {kind.replace('_', ' ')} of the {side} argument"
+            yield f"sensitive_{side}[{kind}]", text, _sensitivity(side, kind)
+    for how in sorted(info.conversions):
+        metric = " and is a metric" if how in info.metric_conversions else ""
+        yield f"as_distance[{how}]", f"the conversion {how} gives a distance{metric}", _conversion(how)
+
+
+def check_info(s: Subject) -> None:
+    """Read the label, the range and the axioms against each other."""
+    info, (low, high) = s.info, s.info.range
+    problems = {
+        f"the label is {info.label!r}, the measure's is {s.measure.label!r}": info.label != s.measure.label,
+        f"the range [{low}, {high}] is empty": not low < high,
+        f"the value at identity {info.identity} is outside the range": not low <= info.identity <= high,
+        "the axiom 'symmetry' is claimed, and symmetric=False": "symmetry" in info.axioms and not info.symmetric,
+        "a similarity cannot satisfy the axioms of a distance": info.orientation == "similarity" and bool(info.axioms),
+        "a distance needs no conversion": info.orientation == "distance" and bool(info.conversions),
+        "a metric conversion is not offered": not info.metric_conversions <= info.conversions,
+        "the title or the definition is empty": not (info.title and info.definition),
+        "the description changes from call to call": info != s.measure.info,
+    }
+    for problem, found in problems.items():
+        if found:
+            s.fail(problem)
+
+
+def check_identity(s: Subject) -> None:
+    """m(X, X) is the value at identity on every kind of data."""
+    for where, value in s.selves.items():
+        s.expect(value, s.info.identity, f"m(X, X), {where}")
+
+
+def check_range(s: Subject) -> None:
+    """Values are Python floats inside the range."""
+    for where, (x, y) in s.ordinary.items():
+        for value in (s.references[where], s.selves[where], s.value(y, x), s.value(x, -x[::-1])):
+            s.expect_sane(value, where)
+
+
+def check_orientation(s: Subject) -> None:
+    """No pair is closer than identity, and unrelated data are farther."""
+    sign = 1.0 if s.info.orientation == "similarity" else -1.0
+    for where, (x, y) in s.ordinary.items():
+        for a, b in ((x, y), (y, x)):
+            value = s.references[where] if a is x else s.value(a, b)
+            lead = sign * (s.info.identity - value)
+            if lead < -EXACT:
+                s.fail(f"{where}: closer than a representation is to itself, by {-lead:.3g}")
+            if where == "unrelated" and lead < CLEAR:
+                s.fail(f"unrelated data are only {lead:.3g} from the value at identity")
+
+
+def check_dependence(s: Subject) -> None:
+    """Neither argument is ignored."""
+    pairs = [s.related(seed) for seed in range(3)]
+    (x, y), others = pairs[0], pairs[1:]
+    reference = s.value(x, y)
+    if all(abs(s.value(other, y) - reference) <= VISIBLE for other, _ in others):
+        s.fail(f"the value is {reference!r} whatever the first argument is")
+    if all(abs(s.value(x, other) - reference) <= VISIBLE for _, other in others):
+        s.fail(f"the value is {reference!r} whatever the second argument is")
+
+
+def check_symmetry(s: Subject) -> None:
+    """Swap the arguments: nothing may change."""
+    for where, (x, y) in s.ordinary.items():
+        s.expect(s.value(y, x), s.references[where], f"m(Y, X), {where}")
+
+
+def check_asymmetry(s: Subject) -> None:
+    """Swap the arguments: the value must change somewhere."""
+    pairs = [*s.ordinary.values(), *(samples.related(s.n, s.widths[0], s.widths[0], seed=r) for r in range(20, 23))]
+    if all(abs(s.value(x, y) - s.value(y, x)) <= VISIBLE for x, y in pairs):
+        s.fail("symmetric=False, but swapping the arguments changed none of the values")
+
+
+# ---- metric axioms ---------------------------------------------------------------------------------------------------
+
+
+def _axiom(axiom: str) -> Callable[[Subject], None]:
+    tests = {"nonnegative": expect_nonnegative, "identity": expect_identity, "triangle": expect_triangle}
+
+    def check(s: Subject) -> None:
+        tests[axiom](s, s.value, EXACT)
+
+    return check
+
+
+def expect_nonnegative(s: Subject, distance: Distance, tolerance: float) -> None:
+    """No distance is negative."""
+    del tolerance
+    for where, (x, y) in s.ordinary.items():
+        for a, b in ((x, y), (x, x)):
+            if distance(a, b) < 0:
+                s.fail(f"{where}: the distance is {distance(a, b)!r}")
+
+
+def expect_identity(s: Subject, distance: Distance, tolerance: float) -> None:
+    """Demand 0 for what counts as equal, and more for the rest."""
+    x, y = s.related()
+    for kind in sorted(s.info.invariances):
+        found = distance(x, samples.transform(kind, x, seed=7))
+        if found > tolerance:
+            s.fail(f"the distance to the same representation after {kind} is {found!r}")
+    if not distance(x, y) > CLEAR:
+        s.fail(f"the distance of different representations is {distance(x, y)!r}")
+
+
+def expect_triangle(s: Subject, distance: Distance, tolerance: float) -> None:
+    """No detour is shorter than the direct way."""
+    for seed in range(3):
+        for triple in samples.triples(s.n, s.widths[0], equal_p=s.info.needs.equal_p, seed=seed):
+            known = {(i, j): distance(triple[i], triple[j]) for i, j in permutations(range(3), 2) if _needed(s, i, j)}
+            if s.info.symmetric:
+                known |= {(j, i): value for (i, j), value in known.items()}
+            for first, middle, last in permutations(range(3)):
+                direct, detour = known[first, last], known[first, middle] + known[middle, last]
+                if direct > detour + tolerance:
+                    shapes = ", ".join(str(triple[i].shape) for i in (first, middle, last))
+                    s.fail(f"d(X, Z) = {direct:.6g} > d(X, Y) + d(Y, Z) = {detour:.6g} for shapes {shapes}")
+
+
+def _needed(s: Subject, i: int, j: int) -> bool:
+    """Return whether the distance from i to j must be computed, or follows from symmetry."""
+    return i < j or not s.info.symmetric
+
+
+def _conversion(how: str) -> Callable[[Subject], None]:
+    """Return the check of a distance made from a similarity."""
+
+    def check(s: Subject) -> None:
+        converted = s.info.as_distance(how)
+        low, high = converted.range
+        # an arccos turns the rounding of 1 - 1e-16 into 1e-8
+        tolerance = 1e-6 if how == "angular" else EXACT
+
+        def turned(similarity: float) -> float:
+            return 1.0 - similarity if how == "one_minus" else math.acos(similarity)
+
+        def distance(x: Matrix, y: Matrix) -> float:
+            return turned(s.value(x, y))
+
+        for where, value in s.references.items():
+            if not low <= turned(value) <= high:
+                s.fail(f"{where}: {turned(value)!r} is outside [{low}, {high}]")
+            own = turned(s.selves[where])
+            if abs(own - converted.identity) > tolerance:
+                s.fail(f"{where}: the distance of a representation to itself is {own!r}")
+        if converted.is_metric != (how in s.info.metric_conversions) or (converted.is_metric and not s.info.symmetric):
+            s.fail("the description of the conversion claims other axioms than metric_conversions")
+        if converted.axioms >= METRIC:
+            for test in (expect_nonnegative, expect_identity, expect_triangle):
+                test(s, distance, tolerance)
+
+    return check
+
+
+# ---- invariances and sensitivities -----------------------------------------------------------------------------------
+
+
+def _invariance(side: str, kind: str) -> Callable[[Subject], None]:
+    def check(s: Subject) -> None:
+        for where, (x, y) in s.ordinary.items():
+            changed = _changed(side, kind, x, y, seed=1)
+            s.expect(s.value(*changed), s.references[where], f"{where}, after the transformation")
+
+    return check
+
+
+def _sensitivity(side: str, kind: str) -> Callable[[Subject], None]:
+    def check(s: Subject) -> None:
+        try:
+            samples.transform(kind, s.related()[0])
+        except ParameterError as error:
+            s.fail(str(error))
+        greatest = 0.0
+        for seed, (where, (x, y)) in product((1, 2), s.ordinary.items()):
+            found = s.value(*_changed(side, kind, x, y, seed))
+            greatest = max(greatest, abs(found - s.references[where]))
+            if greatest > VISIBLE:
+                return
+        s.fail(f"the value never changed by more than {greatest:.3g}")
+
+    return check
+
+
+def _changed(side: str, kind: str, x: Matrix, y: Matrix, seed: int) -> tuple[Matrix, Matrix]:
+    """Return the pair with one side transformed."""
+    if side == "first":
+        return samples.transform(kind, x, seed=seed), y
+    return x, samples.transform(kind, y, seed=seed)
