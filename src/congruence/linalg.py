@@ -7,11 +7,12 @@ return Python floats.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
-from array_api_compat import array_namespace, is_numpy_array, is_torch_array, to_device
+from array_api_compat import array_namespace, is_jax_array, is_numpy_array, is_torch_array, to_device
 
 from congruence.errors import DegenerateError
 from congruence.validate import Array
@@ -82,9 +83,8 @@ def varying_rows(x: Array) -> Array:
 def double_centre(gram: Array) -> Array:
     """Return H K H for a symmetric matrix K, with H = I - 11ᵀ/n."""
     xp = array_namespace(gram)
-    centred = centre_columns(gram)
-    centred = centred - xp.mean(centred, axis=1, keepdims=True)
-    return (centred + xp.matrix_transpose(centred)) / 2  # exactly symmetric again
+    means = xp.mean(gram, axis=1)
+    return gram - ((means[:, None] + means[None, :]) - xp.mean(means))  # symmetric to the bit
 
 
 def inner(x: Array, y: Array) -> float:
@@ -176,8 +176,7 @@ def principal(x: Array) -> Principal:
     eps = float(xp.finfo(x.dtype).eps)
     centred = centre_columns(x)
     left, singular, right = thin_svd(centred)
-    offset = float(xp.max(xp.abs(xp.mean(x, axis=0))))
-    tolerance = max(max(n, p) * eps * float(singular[0]), eps * offset * (math.sqrt(n) + math.sqrt(p)))
+    tolerance = max(max(n, p) * eps * float(singular[0]), _rounding_noise(x))
     rank = int(xp.sum(xp.astype(singular > tolerance, xp.int64)))
     if rank == 0:
         message = (
@@ -185,6 +184,56 @@ def principal(x: Array) -> Principal:
         )
         raise DegenerateError(message)
     return Principal(left[:, :rank], singular[:rank], right[:rank, :])
+
+
+def column_basis(x: Array) -> Array:
+    """Return an orthonormal basis (n, r) of the space of the centred columns of `x`, r the rank that `principal` finds.
+
+    Well-conditioned matrices take Cholesky's factor of the Gram matrix twice, a fraction of the work of a singular value
+    decomposition: C W spans what C spans whatever W is, so the first pass only has to be near enough for the second.
+    """
+    n, p = x.shape
+    if p < n:
+        basis = _cholesky_basis(centre_columns(x), noise=_rounding_noise(x))
+        if basis is not None:
+            return basis
+    return principal(x).left
+
+
+def _rounding_noise(x: Array) -> float:
+    """Return the norm of the directions that rounding alone leaves in `x`: entries near m are known to eps m / 2."""
+    xp = array_namespace(x)
+    n, p = x.shape
+    offset = float(xp.max(xp.abs(xp.mean(x, axis=0))))
+    return float(xp.finfo(x.dtype).eps) * offset * (math.sqrt(n) + math.sqrt(p))
+
+
+def _cholesky_basis(centred: Array, noise: float) -> Array | None:
+    """Return the basis if the condition number is certainly below 1e5 and all of it above `noise`, else None."""
+    xp = array_namespace(centred)
+    eps = float(xp.finfo(centred.dtype).eps)
+    size = frobenius(centred)
+    basis = centred
+    for _ in range(2):
+        try:
+            factor = xp.linalg.cholesky(xp.matrix_transpose(basis) @ basis)
+        except (np.linalg.LinAlgError, RuntimeError):  # not positive definite (PyTorch's error is a RuntimeError)
+            return None
+        inverse = _invert_lower(factor)
+        least = 1 / frobenius(inverse)  # no singular value is below this
+        if not least > max(size * math.sqrt(eps) * 1e3, 10 * noise):
+            return None
+        basis = basis @ xp.matrix_transpose(inverse)
+        size, noise = math.sqrt(centred.shape[1]), 0.0
+    return basis
+
+
+def _invert_lower(factor: Array) -> Array:
+    """Return the inverse of a lower triangular matrix."""
+    xp = array_namespace(factor)
+    if is_numpy_array(factor):
+        return scipy.linalg.solve_triangular(factor, np.eye(factor.shape[0], dtype=factor.dtype), lower=True)
+    return xp.linalg.inv(factor)
 
 
 def complement(basis: Array) -> Array:
@@ -214,14 +263,14 @@ def squared_distances(x: Array) -> Array:
     centred = centre_columns(x)
     squares = row_squares(centred)
     norms = squares[:, None] + squares[None, :]
-    distances = norms - 2 * (centred @ xp.matrix_transpose(centred))
-    distances = (distances + xp.matrix_transpose(distances)) / 2
-    rows, columns = xp.nonzero(distances < 1e-2 * norms)
-    below = xp.nonzero(rows > columns)[0]
+    distances = centred @ xp.matrix_transpose(centred)  # BLAS makes it symmetric to the bit
+    distances *= -2
+    distances += norms
+    norms *= 1e-2
+    rows, columns = xp.nonzero(xp.logical_or(distances < norms, xp.eye(n, dtype=xp.bool, device=x.device)))
+    below = xp.nonzero(rows >= columns)[0]
     rows, columns = xp.take(rows, below), xp.take(columns, below)
-    exact = _differences(x, rows, columns)
-    distances = _assign(distances, rows, columns, exact)
-    return xp.where(xp.eye(n, dtype=xp.bool, device=x.device), xp.zeros_like(distances), distances)
+    return _assign(distances, rows, columns, _differences(x, rows, columns))
 
 
 def cosine_distances(x: Array) -> Array:
@@ -251,19 +300,46 @@ def _assign(matrix: Array, rows: Array, columns: Array, values: Array) -> Array:
     """Return a symmetric matrix with `values` at (rows, columns) and (columns, rows)."""
     if rows.shape[0] == 0:
         return matrix
-    if hasattr(matrix, "at"):  # JAX arrays cannot be written to
+    if is_jax_array(matrix):  # cannot be written to
         return matrix.at[rows, columns].set(values).at[columns, rows].set(values)
     matrix[rows, columns] = values
     matrix[columns, rows] = values
     return matrix
 
 
+@lru_cache(maxsize=2)
+def _places_above(n: int) -> np.ndarray[Any, Any]:
+    """Return the flat positions above the diagonal of an (n, n) matrix."""
+    return np.flatnonzero(np.triu(np.ones((n, n), dtype=bool), 1))
+
+
 def upper(matrix: Array) -> Array:
     """Return the entries above the diagonal, row by row, shape (n (n - 1) / 2,)."""
     xp = array_namespace(matrix)
-    n = matrix.shape[0]
-    flat = np.flatnonzero(np.triu(np.ones((n, n), dtype=bool), 1))
-    return xp.take(xp.reshape(matrix, (-1,)), xp.asarray(flat, device=matrix.device))
+    places = _places_above(matrix.shape[0])
+    return xp.take(xp.reshape(matrix, (-1,)), xp.asarray(places, device=matrix.device))
+
+
+def median(values: Array) -> float:
+    """Return the median of a vector."""
+    if is_numpy_array(values):
+        return float(np.median(values))  # by partition: a sort would cost several times as much
+    xp = array_namespace(values)
+    ascending = xp.sort(values)
+    m = int(values.shape[0])
+    return (float(ascending[(m - 1) // 2]) + float(ascending[m // 2])) / 2
+
+
+def smallest(matrix: Array, k: int) -> tuple[Array, Array]:
+    """Return the k smallest entries of every row in ascending order, and their columns, shapes (n, k)."""
+    xp = array_namespace(matrix)
+    if is_numpy_array(matrix):
+        columns = np.argpartition(matrix, k - 1, axis=1)[:, :k]
+    else:
+        columns = xp.argsort(matrix, axis=1)[:, :k]
+    values = xp.take_along_axis(matrix, columns, axis=1)
+    order = xp.argsort(values, axis=1)
+    return xp.take_along_axis(values, order, axis=1), xp.take_along_axis(columns, order, axis=1)
 
 
 def tied_groups(values: Array) -> tuple[Array, Array]:
@@ -272,7 +348,7 @@ def tied_groups(values: Array) -> tuple[Array, Array]:
     Neighbours in order are tied if they differ by at most `TIE` times the larger absolute value.
     """
     xp = array_namespace(values)
-    order = xp.argsort(values, stable=True)
+    order = xp.argsort(values, stable=False)  # ties share a group, in whatever order they stand
     ascending = xp.take(values, order)
     tolerance = TIE * xp.maximum(xp.abs(ascending[1:]), xp.abs(ascending[:-1]))
     new = xp.astype(ascending[1:] - ascending[:-1] > tolerance, xp.int64)
@@ -289,8 +365,16 @@ def average_ranks(values: Array) -> Array:
     starts = xp.nonzero(first)[0]
     ends = xp.concat([starts[1:], xp.asarray([m], dtype=starts.dtype, device=values.device)])
     middle = xp.astype(starts + ends + 1, xp.float64) / 2  # ranks start + 1 .. end
-    ranks = xp.take(middle, group)
-    return xp.take(ranks, xp.argsort(order, stable=True))
+    return _scatter(xp.take(middle, group), order)
+
+
+def _scatter(values: Array, places: Array) -> Array:
+    """Return the vector with values[i] at places[i], for a permutation `places`."""
+    if is_jax_array(values):
+        return values.at[places].set(values)
+    result = array_namespace(values).empty_like(values)
+    result[places] = values
+    return result
 
 
 def clip(value: float, low: float, high: float) -> float:

@@ -140,7 +140,7 @@ class CCA(Measure[BasisState]):
 
     def prepare(self, x: Array) -> BasisState:
         """Return an orthonormal basis of the centred column space."""
-        return BasisState(linalg.principal(linalg.unit_scale(self.checked(x))).left)
+        return BasisState(linalg.column_basis(linalg.unit_scale(self.checked(x))))
 
     def compare(self, a: BasisState, b: BasisState) -> float:
         """Return the mean of the canonical correlations."""
@@ -323,8 +323,9 @@ class PWCCA(Measure[WeightedState]):
 
     def prepare(self, x: Array) -> WeightedState:
         """Return the basis of the centred column space and the features' coordinates in it."""
-        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
-        return WeightedState(axes.left, axes.values[:, None] * axes.right)
+        x = linalg.unit_scale(self.checked(x))
+        basis = linalg.column_basis(x)
+        return WeightedState(basis, array_namespace(basis).matrix_transpose(basis) @ linalg.centre_columns(x))
 
     def compare(self, a: WeightedState, b: WeightedState) -> float:
         """Return the weighted mean of the canonical correlations."""

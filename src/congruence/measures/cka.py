@@ -193,7 +193,7 @@ class CKA(Measure[CKAState]):
         trace = float(xp.sum(diagonal, dtype=xp.float64))
         state = CKAState(values, factored, diagonal, trace, 1.0, 1.0, p)
         squared = _gram_inner(state, state)
-        own = self._inner(state, state)
+        own = self._corrected(squared, state, state)
         # An estimate that is rounding noise of ‖K‖² would normalise any value to anything.
         if own <= 1e3 * float(xp.finfo(values.dtype).eps) * squared:
             message = f"{self.label} is undefined: the {self.estimator} self-similarity of the Gram matrix vanishes."
@@ -203,8 +203,11 @@ class CKA(Measure[CKAState]):
     def _inner(self, a: CKAState, b: CKAState) -> float:
         """Return the estimator's ⟨K, L⟩, up to a factor that depends on n only."""
         require_same_n(a.n, b.n)
+        return self._corrected(_gram_inner(a, b), a, b)
+
+    def _corrected(self, full: float, a: CKAState, b: CKAState) -> float:
+        """Return the estimator's ⟨K, L⟩ from tr(K L)."""
         on_diagonal, on_traces = self._corrections(a.n)
-        full = _gram_inner(a, b)
         if on_diagonal == 0:
             return full
         return full + on_diagonal * linalg.inner(a.diagonal, b.diagonal) + on_traces * a.trace * b.trace
@@ -256,6 +259,6 @@ def _median_distance(squared: Array) -> float:
     """Return the median Euclidean distance over pairs i < j that differ."""
     xp = array_namespace(squared)
     distances = xp.sqrt(linalg.upper(squared))
-    nonzero = xp.sort(xp.take(distances, xp.nonzero(distances > 0)[0]))
-    m = int(nonzero.shape[0])
-    return (float(nonzero[(m - 1) // 2]) + float(nonzero[m // 2])) / 2
+    if not bool(xp.all(distances > 0)):
+        distances = xp.take(distances, xp.nonzero(distances > 0)[0])
+    return linalg.median(distances)

@@ -154,11 +154,10 @@ def _nearest(squared: Array, k: int) -> NeighbourState:
     n = squared.shape[0]
     self_pairs = xp.eye(n, dtype=xp.bool, device=squared.device)
     others = xp.where(self_pairs, xp.full_like(squared, float("inf")), squared)
-    order = xp.argsort(others, axis=1, stable=True)
-    ranked = xp.take_along_axis(others, order[:, : k + 1], axis=1)
+    ranked, columns = linalg.smallest(others, k + 1)
     edge, beyond = ranked[:, k - 1], ranked[:, k]
     tied = xp.nonzero(beyond - edge <= linalg.TIE * beyond)[0]
-    nearest = order[:, :k]
+    nearest = columns[:, :k]
     if tied.shape[0]:
         nearest = _break_ties(nearest, others, tied, xp.take(edge, tied), k)
     return NeighbourState(xp.sort(nearest, axis=1), int(tied.shape[0]))

@@ -19,7 +19,7 @@ from congruence.validate import Array, require_same_n
 
 
 class RegressionState(NamedTuple):
-    """An orthonormal basis (n, r) of the column space, and U S (n, r) with the energy of the centred values."""
+    """An orthonormal basis (n, r) of the column space, and the centred values up to rotation (n, q) with their energy."""
 
     basis: Array
     factor: Array
@@ -85,9 +85,12 @@ class LinearRegression(Measure[RegressionState]):
 
     def prepare(self, x: Array) -> RegressionState:
         """Return the basis and the principal coordinates of the centred values."""
-        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
-        factor = axes.left * axes.values[None, :]
-        return RegressionState(axes.left, factor, linalg.inner(axes.values, axes.values))
+        x = linalg.unit_scale(self.checked(x))
+        if x.shape[1] < x.shape[0]:
+            centred = linalg.centre_columns(x)
+            return RegressionState(linalg.column_basis(x), centred, linalg.inner(centred, centred))
+        axes = linalg.principal(x)  # a wide matrix is rotated to at most n columns, which changes no norm
+        return RegressionState(axes.left, axes.left * axes.values[None, :], linalg.inner(axes.values, axes.values))
 
     def compare(self, a: RegressionState, b: RegressionState) -> float:
         """Return the share of the energy of `b` in the column space of `a`."""
