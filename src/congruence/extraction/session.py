@@ -197,7 +197,7 @@ class Session:
     def _require_some(self, forward: Forward) -> None:
         """Raise if a name that was asked for, or everything, is missing from the first batch."""
         for name in sorted(set().union(*self.selection.only.values()) - set(forward.kept)):
-            known = [*forward.heard, *(named.name for named in self.modules)]
+            known = dict.fromkeys([*forward.heard, *(named.name for named in self.modules)])
             raise unknown(name, known)
         if forward.kept:
             return
