@@ -1,0 +1,264 @@
+"""Read the activations of one run; every byte is verified before it becomes a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from congruence import steps as _steps
+from congruence.errors import ShapeError, StoreError, UnknownNameError
+from congruence.representation import Ids, Origin, Representation
+from congruence.store import journal
+from congruence.store.chunks import ChunkedArray
+from congruence.store.folder import open_folder
+from congruence.store.layout import (
+    FORMAT_VERSION,
+    Document,
+    plan_mask,
+    read_description,
+    read_root,
+    spec_of,
+)
+from congruence.validate import closest
+
+
+class Activations(Mapping[str, Representation]):
+    """The representations in a store, by layer name in execution order.
+
+    Parameters
+    ----------
+    path : path or URL
+        Folder of the store, or a URL that fsspec can open, such as ``s3://bucket/run.zarr``.
+    allow_incomplete : bool
+        Read what is committed of a run that has not finished.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, its run has not finished, or a newer version wrote it.
+    CorruptStoreError
+        If its metadata differ from what was written.
+    """
+
+    def __init__(self, path: str | Path, allow_incomplete: bool = False) -> None:
+        self._folder = open_folder(path)
+        self._root = read_root(self._folder)
+        if not self.complete and not allow_incomplete:
+            message = (
+                f"{self.path} is incomplete: its run was interrupted or is still going on. Resume the extraction, or "
+                "read what is there with allow_incomplete=True."
+            )
+            raise StoreError(message)
+        self._batches = journal.read_journal(self._folder, complete=self.complete)
+        if self.complete and journal.stimuli(self._batches) != self._root["n"]:
+            raise journal.altered_journal(self._folder)
+        self._paths: dict[str, str] = dict(self._root["layers"])
+        self._position = {name: place for place, name in enumerate(self._paths)}
+        self._descriptions: dict[str, Document] = {}
+        found = journal.all_ids(self._batches)
+        self._ids = None if found is None else np.asarray(found, dtype=np.str_)
+
+    # ---- the run -------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """Path or URL of the store."""
+        return self._folder.label
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run that wrote the store has finished."""
+        return bool(self._root["complete"])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Layer names in execution order."""
+        return tuple(self._root["execution_order"] or self._paths)
+
+    @property
+    def definition_order(self) -> tuple[str, ...]:
+        """Layer names in the order in which the model defines them."""
+        return tuple(self._root["definition_order"] or self._paths)
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return journal.stimuli(self._batches)
+
+    @property
+    def batches(self) -> int:
+        """Number of batches in which the store was written."""
+        return len(self._batches)
+
+    @property
+    def ids(self) -> Ids | None:
+        """Stimulus ids as text, shape (n,); None where the stimuli count as 0..n-1."""
+        return self._ids
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the writer was told: model, data set, contract, versions."""
+        return dict(self._root["provenance"])
+
+    @property
+    def format_version(self) -> int:
+        """Version of the store format."""
+        return int(self._root.get("format_version", FORMAT_VERSION))
+
+    # ---- one layer, unread ---------------------------------------------------------------------------------------
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a layer's array, without reading it."""
+        return self.chunked(name).shape
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the dtype of a layer's array, without reading it."""
+        return np.dtype(self.describe(name)["dtype"])
+
+    def model_dtype(self, name: str) -> str:
+        """Return the precision in which the model computed a layer, such as ``"bfloat16"``."""
+        return str(self.describe(name)["model_dtype"])
+
+    def content_hash(self, name: str) -> str | None:
+        """Return the hash of a layer's values and mask, without reading them; None in an incomplete store."""
+        found: str | None = self.describe(name).get("content_hash")
+        return found
+
+    def is_masked(self, name: str) -> bool:
+        """Return whether a layer holds sequences with positions that may be padding."""
+        self.describe(name)
+        return journal.is_masked(self._batches, self._position[name])
+
+    def describe(self, name: str) -> Document:
+        """Return the description of a layer: recurrent, steps, dtype, chunks."""
+        if name not in self._paths:
+            message = f"{self.path} has no layer '{name}'. {closest(name, self.names)}"
+            raise UnknownNameError(message)
+        if name not in self._descriptions:
+            self._descriptions[name] = read_description(self._folder, self._paths[name])
+        return self._descriptions[name]
+
+    def chunked(self, name: str) -> ChunkedArray:
+        """Return the chunks of a layer's values."""
+        spec = spec_of(self.describe(name), self._paths[name])
+        return ChunkedArray(self._folder, spec, self._lengths(name), self.describe(name).get("checksums"))
+
+    def chunked_mask(self, name: str) -> ChunkedArray | None:
+        """Return the chunks of a layer's mask; None for a layer without sequences."""
+        spec = spec_of(self.describe(name), self._paths[name])
+        if spec.span is None:
+            return None
+        return ChunkedArray(
+            self._folder, plan_mask(spec), self._lengths(name), self.describe(name).get("mask_checksums")
+        )
+
+    def _lengths(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return journal.row_lengths(self._batches, self._position[name])
+
+    # ---- one layer, read -----------------------------------------------------------------------------------------
+
+    def array(self, name: str) -> np.ndarray[Any, Any]:
+        """Return the values of a layer as recorded, shape (n, ...); sequences are padded with zeros to the longest.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        CorruptStoreError
+            If a chunk is missing, truncated or altered.
+        """
+        return self.chunked(name).read(0, self.n)
+
+    def mask(self, name: str) -> np.ndarray[Any, Any] | None:
+        """Return the valid positions of a layer's sequences, shape (n, t); None where all are valid."""
+        return self._mask_rows(name, 0, self.n)
+
+    def _mask_rows(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any] | None:
+        chunked = self.chunked_mask(name)
+        return None if chunked is None or not self.is_masked(name) else chunked.read(start, stop)
+
+    def rows(self, name: str, start: int, stop: int) -> Representation:
+        """Return the stimuli `start` to `stop` (exclusive) of a layer, reading only their chunks.
+
+        Parameters
+        ----------
+        name : str
+            Layer name.
+        start, stop : int
+            Range of rows, within 0..n.
+
+        Returns
+        -------
+        Representation
+            With values of shape (stop - start, ...), their ids (positions as text where none were given) and mask.
+
+        Raises
+        ------
+        ShapeError
+            If the range is not within 0..n.
+        """
+        if not 0 <= start < stop <= self.n:
+            message = f"{self.path} has {self.n} stimuli; rows {start} to {stop} are not a range of them."
+            raise ShapeError(message)
+        ids = self._ids[start:stop] if self._ids is not None else np.arange(start, stop).astype(np.str_)
+        return self._representation(name, start, stop, ids)
+
+    def __getitem__(self, name: str) -> Representation:
+        return self._representation(name, 0, self.n, self._ids)
+
+    def _representation(self, name: str, start: int, stop: int, ids: Ids | None) -> Representation:
+        description = self.describe(name)
+        origin = Origin(
+            model=_text(self._root["provenance"].get("model")),
+            layer=name,
+            dataset=_text(self._root["provenance"].get("dataset")),
+            fingerprint=self.content_hash(name),
+        )
+        return Representation(
+            self.chunked(name).read(start, stop),
+            name,
+            ids=ids,
+            mask=self._mask_rows(name, start, stop),
+            recurrent=description["recurrent"],
+            steps=tuple(step for text in description["steps"] for step in _steps.parse_steps(text) or ()),
+            origin=origin,
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    # ---- for people ----------------------------------------------------------------------------------------------
+
+    def _line(self) -> str:
+        state = "" if self.complete else ", incomplete"
+        return f"{len(self)} layers, {self.n} stimuli, {'positions' if self._ids is None else 'ids'}{state}"
+
+    def __repr__(self) -> str:
+        shown = [f"  {name}: {self.shape(name)} {self.dtype(name)}" for name in self.names[:20]]
+        more = [f"  ... and {len(self) - 20} more"] if len(self) > 20 else []
+        return "\n".join([f"Activations({self.path!r}: {self._line()})", *shown, *more])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{self.shape(name)}</td><td>{self.dtype(name)}</td></tr>"
+            for name in self.names
+        )
+        head = "<tr><th>layer</th><th>shape</th><th>dtype</th></tr>"
+        return (
+            f"<div><strong>Activations</strong> <code>{escape(self.path)}</code> ({self._line()})"
+            f"<table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+        )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
