@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from congruence import validate
 from congruence.errors import CongruenceError, InputError, ParameterError
+from congruence.extraction.images import plain_transform
 from congruence.extraction.inputs import describe
 from congruence.extraction.specs import LoadedModel, call, find_object
 from congruence.representation import check_ids
 
 _TABLE = re.compile(r"(?P<file>.+\.csv)(?::(?P<column>[^:]+))?(?::(?P<ids>[^:]+))?", re.IGNORECASE)
 _IMAGES = (".png", ".jpg", ".jpeg")
-IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,13 +227,7 @@ def _images(folder: Path, loaded: LoadedModel, batch_size: int) -> Data:
         message = f"{folder} is empty: it has no .png or .jpg image."
         raise InputError(message)
     ids = tuple(path.relative_to(folder).as_posix() for path in paths)
-    return Data(_ImageBatches(tuple(paths), image, loaded.transform or _plain_tensor, batch_size), ids, folder.name)
-
-
-def _plain_tensor(image: Any) -> torch.Tensor:
-    """Return an image as an RGB tensor of 3 x 224 x 224 with values from 0 to 1."""
-    scaled = image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE))
-    return torch.from_numpy(np.array(scaled, dtype=np.float32) / 255).permute(2, 0, 1).contiguous()
+    return Data(_ImageBatches(tuple(paths), image, loaded.transform or plain_transform(), batch_size), ids, folder.name)
 
 
 @dataclass(frozen=True, eq=False)

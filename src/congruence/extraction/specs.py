@@ -24,12 +24,14 @@ from congruence.errors import (
     ParameterError,
     UnknownNameError,
 )
+from congruence.extraction.images import IMAGE_SIZE, plain_transform
 from congruence.extraction.inputs import describe
 
 FORMS = (
     "Write hf:FOLDER or hf:NAME for a Hugging Face model, or py:MODULE:FUNCTION for a function that returns a "
     "torch.nn.Module."
 )
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -125,13 +127,13 @@ def _from_transformers(source: str) -> LoadedModel:
         with torch.random.fork_rng(), _quiet(transformers):
             torch.manual_seed(0)
             model, info = transformers.AutoModel.from_pretrained(where, output_loading_info=True)
+        images = model.main_input_name == "pixel_values"
+        transform = _image_transform(transformers, where, model.config, local=local) if images else None
     except Exception as error:
         expected = "" if local else " There is no such local folder either."
         message = f"hf:{source} cannot be loaded: {describe(error)}{expected}"
         raise InputError(message) from error
     _warn_of_random_weights(source, sorted(info["missing_keys"]))
-    images = model.main_input_name == "pixel_values"
-    transform = _image_transform(transformers, where) if images else None
     tokenizer = None if images else _tokenizer(transformers, where, local=local)
     return LoadedModel(model, folder.name if local else source, None, transform, tokenizer)
 
@@ -165,9 +167,9 @@ def _tokenizer(transformers: Any, where: str, *, local: bool) -> Any:
         return None
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError) as error:
-        if not local:
-            return None
+    except Exception as error:
+        if not local and isinstance(error, OSError | ValueError):
+            return None  # the hub has none for this model
         message = f"The tokenizer in {where} cannot be loaded: {describe(error)}"
         raise InputError(message) from error
     if tokenizer.pad_token is None:
@@ -175,13 +177,13 @@ def _tokenizer(transformers: Any, where: str, *, local: bool) -> Any:
     return tokenizer
 
 
-def _image_transform(transformers: Any, where: str) -> Callable[[Any], Any] | None:
-    """Return a function from one image to the model's input, if the model says how."""
-    try:
+def _image_transform(transformers: Any, where: str, config: Any, *, local: bool) -> Callable[[Any], Any]:
+    """Return a function from one image to the model's input: as the model says, else scaled to its size."""
+    if not local or any((Path(where) / name).is_file() for name in _PROCESSOR_FILES):
         processor = transformers.AutoImageProcessor.from_pretrained(where)
-    except (OSError, ValueError):
-        return None  # it comes without one: images are then scaled to its size, as load_data says
-    return lambda image: processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return lambda image: processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+    size = getattr(config, "image_size", IMAGE_SIZE)
+    return plain_transform(size if isinstance(size, int) else tuple(size))
 
 
 # ---- py: -------------------------------------------------------------------------------------------------------------
