@@ -172,18 +172,26 @@ def principal(x: Array) -> Principal:
     noise whatever the centred values look like.
     """
     xp = array_namespace(x)
-    n, p = x.shape
-    eps = float(xp.finfo(x.dtype).eps)
-    centred = centre_columns(x)
-    left, singular, right = thin_svd(centred)
-    tolerance = max(max(n, p) * eps * float(singular[0]), _rounding_noise(x))
-    rank = int(xp.sum(xp.astype(singular > tolerance, xp.int64)))
+    left, singular, right = thin_svd(centre_columns(x))
+    tolerance = rank_tolerance(x.shape, float(singular[0]), _offset(x), float(xp.finfo(x.dtype).eps))
+    rank = require_rank(int(xp.sum(xp.astype(singular > tolerance, xp.int64))))
+    return Principal(left[:, :rank], singular[:rank], right[:rank, :])
+
+
+def rank_tolerance(shape: tuple[int, int], largest: float, offset: float, eps: float) -> float:
+    """Return what a singular value must exceed to count (see `principal`); `offset` is the largest mean of a column."""
+    n, p = shape
+    return max(max(n, p) * eps * largest, _rounding_noise(shape, offset, eps))
+
+
+def require_rank(rank: int) -> int:
+    """Return a numerical rank, or raise a DegenerateError if nothing but rounding is left."""
     if rank == 0:
         message = (
             "the stimuli differ by no more than the rounding of their values. Subtract the mean in higher precision."
         )
         raise DegenerateError(message)
-    return Principal(left[:, :rank], singular[:rank], right[:rank, :])
+    return rank
 
 
 def column_basis(x: Array) -> Array:
@@ -194,18 +202,23 @@ def column_basis(x: Array) -> Array:
     """
     n, p = x.shape
     if p < n:
-        basis = _cholesky_basis(centre_columns(x), noise=_rounding_noise(x))
+        eps = float(array_namespace(x).finfo(x.dtype).eps)
+        basis = _cholesky_basis(centre_columns(x), noise=_rounding_noise(x.shape, _offset(x), eps))
         if basis is not None:
             return basis
     return principal(x).left
 
 
-def _rounding_noise(x: Array) -> float:
-    """Return the norm of the directions that rounding alone leaves in `x`: entries near m are known to eps m / 2."""
+def _rounding_noise(shape: tuple[int, int], offset: float, eps: float) -> float:
+    """Return the norm of the directions that rounding alone leaves: entries near m are known to eps m / 2."""
+    n, p = shape
+    return eps * offset * (math.sqrt(n) + math.sqrt(p))
+
+
+def _offset(x: Array) -> float:
+    """Return the largest absolute mean of a column."""
     xp = array_namespace(x)
-    n, p = x.shape
-    offset = float(xp.max(xp.abs(xp.mean(x, axis=0))))
-    return float(xp.finfo(x.dtype).eps) * offset * (math.sqrt(n) + math.sqrt(p))
+    return float(xp.max(xp.abs(xp.mean(x, axis=0))))
 
 
 def _cholesky_basis(centred: Array, noise: float) -> Array | None:

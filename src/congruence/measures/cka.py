@@ -152,7 +152,7 @@ class CKA(Measure[CKAState]):
         grams = [[Gram(state.values, state.factored) for state in side] for side in (first, second)]
         full = cross_energies(grams[0], None if same_states(first, second) else grams[1])
         (diagonals, traces, own), (diagonals_l, traces_l, own_l) = (_moments(side) for side in (first, second))
-        on_diagonal, on_traces = self._corrections(first[0].n)
+        on_diagonal, on_traces = self.corrections(first[0].n)
         values = full + on_diagonal * (diagonals @ diagonals_l.T) + on_traces * np.outer(traces, traces_l)
         return np.clip(values / np.sqrt(np.outer(own, own_l)), *self.info.range)
 
@@ -194,11 +194,14 @@ class CKA(Measure[CKAState]):
         state = CKAState(values, factored, diagonal, trace, 1.0, 1.0, p)
         squared = _gram_inner(state, state)
         own = self._corrected(squared, state, state)
-        # An estimate that is rounding noise of ‖K‖² would normalise any value to anything.
-        if own <= 1e3 * float(xp.finfo(values.dtype).eps) * squared:
+        self.require_self_similarity(own, squared, float(xp.finfo(values.dtype).eps))
+        return state._replace(self_similarity=own, frobenius=math.sqrt(squared))
+
+    def require_self_similarity(self, own: float, squared: float, eps: float) -> None:
+        """Raise a DegenerateError for ⟨K, K⟩ that is rounding noise of ‖K‖²: it would normalise any value to anything."""
+        if own <= 1e3 * eps * squared:
             message = f"{self.label} is undefined: the {self.estimator} self-similarity of the Gram matrix vanishes."
             raise DegenerateError(message)
-        return state._replace(self_similarity=own, frobenius=math.sqrt(squared))
 
     def _inner(self, a: CKAState, b: CKAState) -> float:
         """Return the estimator's ⟨K, L⟩, up to a factor that depends on n only."""
@@ -207,12 +210,12 @@ class CKA(Measure[CKAState]):
 
     def _corrected(self, full: float, a: CKAState, b: CKAState) -> float:
         """Return the estimator's ⟨K, L⟩ from tr(K L)."""
-        on_diagonal, on_traces = self._corrections(a.n)
+        on_diagonal, on_traces = self.corrections(a.n)
         if on_diagonal == 0:
             return full
         return full + on_diagonal * linalg.inner(a.diagonal, b.diagonal) + on_traces * a.trace * b.trace
 
-    def _corrections(self, n: int) -> tuple[float, float]:
+    def corrections(self, n: int) -> tuple[float, float]:
         """Return c₁ and c₂ of ⟨K, L⟩ + c₁ k·l + c₂ Σk Σl.
 
         For the debiased estimator that is HSIC_1 n (n - 3): the row sums of a centred K without its diagonal are minus

@@ -219,11 +219,16 @@ def _distances(first: Sequence[FactorState], second: Sequence[FactorState], form
 
 
 def _distance(a: FactorState, b: FactorState, form: str, nuclear_norm: Callable[[Array], float]) -> float:
+    """Return a Procrustes distance of two factors."""
+    return distance_of_chord(_chord(a, b, nuclear_norm), form, a.norm, b.norm)
+
+
+def distance_of_chord(chord: float, form: str, norm_a: float, norm_b: float) -> float:
     """Return a Procrustes distance from the chord between the unit factors, which is 2 sin(angle / 2)."""
-    chord = min(_chord(a, b, nuclear_norm), math.sqrt(2))
+    chord = min(chord, math.sqrt(2))
     if form == "size_and_shape":
         # ‖X - YQ‖² = (‖X‖ - ‖Y‖)² + ‖X‖‖Y‖ chord²: no cancellation, whatever the sizes
-        return math.hypot(a.norm - b.norm, math.sqrt(a.norm) * math.sqrt(b.norm) * chord)
+        return math.hypot(norm_a - norm_b, math.sqrt(norm_a) * math.sqrt(norm_b) * chord)
     if form == "angular":
         return linalg.clip(2 * math.asin(chord / 2), 0.0, math.pi / 2)
     return chord if form == "normalised" else chord**2
