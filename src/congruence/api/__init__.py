@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from congruence.api.access import load, open, report
-from congruence.api.running import DEFAULT_MEASURES, Request, compare, prepare, run
+from congruence.api.request import DEFAULT_MEASURES, Request, prepare
+from congruence.api.running import compare, run
 
 __all__ = ["DEFAULT_MEASURES", "Request", "compare", "load", "open", "prepare", "report", "run"]

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from congruence.errors import Caveat, CongruenceWarning
 from congruence.results import Comparison
+from congruence.results.text import coded, read_caveats
 
 
 @dataclass(frozen=True)
@@ -37,25 +40,28 @@ class Summary:
     pair: tuple[str, str] = ("", "")
     level: tuple[float, float] | None = None
 
+    def joined(self, other: Summary) -> Summary:
+        """Return this entry with the pairs of another of the same code."""
+        levels = [*(self.level or ()), *(other.level or ())]
+        return replace(self, count=self.count + other.count, level=(min(levels), max(levels)) if levels else None)
+
 
 def summarise(result: Comparison) -> list[Summary]:
     """Return the caveats of a result, one entry per measure and code."""
-    found: list[Summary] = []
+    found: dict[tuple[str, str], Summary] = {}
     for label in result.measures:
-        cells = _caveat_cells(result, label)
+        cells = coded(result.dataset["warnings"].sel(measure=label).values)
         total = int((result.dataset["status"].sel(measure=label) == "ok").sum())
-        for code in dict.fromkeys(caveat.code for _, caveat in cells):
-            own = [(pair, caveat) for pair, caveat in cells if caveat.code == code]
-            levels = [caveat.level for _, caveat in own if caveat.level is not None]
-            level = (min(levels), max(levels)) if levels else None
-            found.append(Summary(label, code, own[0][1].text, len(own), total, own[0][0], level))
-    return found
-
-
-def _caveat_cells(result: Comparison, label: str) -> list[tuple[tuple[str, str], Caveat]]:
-    texts = result.dataset["warnings"].sel(measure=label).values
-    pairs = [(a, b) for i, a in enumerate(result.a) for j, b in enumerate(result.b) if texts[i, j]]
-    return [(pair, caveat) for pair in pairs for caveat in result.caveats(label, *pair)]
+        codes, first, counts = np.unique(cells.codes.ravel(), return_index=True, return_counts=True)
+        for code, place, count in zip(codes, first, counts, strict=True):
+            i, j = divmod(int(place), len(result.b))
+            for caveat in read_caveats(cells.values[code]):
+                level = None if caveat.level is None else (caveat.level, caveat.level)
+                pair = (result.a[i], result.b[j])
+                entry = Summary(label, caveat.code, caveat.text, int(count), total, pair, level)
+                before = found.get((label, caveat.code))
+                found[label, caveat.code] = entry if before is None else before.joined(entry)
+    return list(found.values())
 
 
 def warn_of(notes: Sequence[Caveat], result: Comparison) -> None:

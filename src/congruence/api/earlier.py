@@ -28,9 +28,13 @@ def _fingerprints(provenance: Mapping[str, Any], side: str) -> dict[str, str] | 
 
 def finished(folder: Path, exists: Mode) -> Comparison | None:
     """Return the finished result in a run folder that is to be resumed or updated."""
-    if exists in {"resume", "update"} and (folder / "comparison.zarr").exists():
-        return Comparison.load(folder)
-    return None
+    if exists not in {"resume", "update"} or not (folder / "comparison.zarr").exists():
+        return None
+    found = Comparison.load(folder)
+    if "inputs" not in found.provenance:
+        message = f"{folder} holds a result that does not say what it was computed from. Choose another output, or overwrite it."
+        raise StoreError(message)
+    return found
 
 
 def is_unfinished(folder: Path) -> bool:

@@ -172,7 +172,7 @@ def _moves(result: Comparison) -> Any:
     rows = []
     for name in result.a:
         moved = 1 - float(cka.sel(a=name, b=name))
-        closest = str(cka["b"].values[int(cka.sel(a=name).argmax())])
+        closest = result.b[int(cka.sel(a=name).values.argmax())]
         values = [f"{float(result.matrix(label).sel(a=name, b=name)):.4f}" for label in MEASURES]
         rows.append((name, "█" * round(20 * max(0.0, moved)), f"{moved:.4f}", *values, closest))
     heads = [f"{m.split(':')[0]} {'↑' if result.info(m).orientation == 'similarity' else '↓'}" for m in MEASURES]

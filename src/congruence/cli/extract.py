@@ -9,6 +9,7 @@ import typer
 
 from congruence.cli._terminal import console, plural, print_json, progress, resumable, table
 from congruence.cli.layers import DATA_HELP, MODEL_HELP, WEIGHTS_HELP
+from congruence.errors import OutputExistsError
 
 if TYPE_CHECKING:
     from congruence.store import Activations
@@ -63,9 +64,9 @@ def command(
 ) -> None:
     """Record what the layers of a model put out for every stimulus, batch by batch, into a store."""
     from congruence import extraction
-    from congruence.store import require_writable_store
 
-    require_writable_store(out, resume=resume, overwrite=overwrite)
+    if not (resume or overwrite):
+        _require_new(out)
     loaded = extraction.load_model(model, weights)
     source = _source(loaded, data, batch_size, max_length)
     with resumable(out), progress("Recording", "stimuli") as update:
@@ -88,6 +89,13 @@ def command(
         print_json(_as_json(activations, out))
     else:
         _show(activations, out)
+
+
+def _require_new(out: Path) -> None:
+    """Refuse a store that exists before the model is loaded, which can take long."""
+    if out.is_dir() and any(out.iterdir()):
+        message = f"{out} exists. Continue it with --resume, or replace it with --overwrite."
+        raise OutputExistsError(message)
 
 
 def _source(loaded: Any, data: str | None, batch_size: int, max_length: int | None) -> Any:
