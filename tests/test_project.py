@@ -5,9 +5,11 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -239,6 +241,21 @@ def test_one_licence_everywhere():
 
 def test_the_package_is_marked_as_typed():
     assert (ROOT / "src/congruence/py.typed").is_file()
+
+
+def test_the_wheel_holds_every_file_of_the_package(tmp_path):
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "out")]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    files = {str(path.relative_to(tmp_path / "src")) for path in (tmp_path / "src").rglob("*") if path.is_file()}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("congruence/")}
+    assert held == files
+    assert {"congruence/__init__.py", "congruence/py.typed"} <= held
 
 
 def test_core_dependencies():
