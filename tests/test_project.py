@@ -239,6 +239,11 @@ def test_one_licence_everywhere():
     assert "\nlicense: Apache-2.0\n" in (ROOT / "CITATION.cff").read_text("utf-8")
 
 
+def test_the_readme_is_the_description_of_the_package():
+    # A build fails on a README that is named and missing, so the two come and go together.
+    assert PROJECT.get("readme") == ("README.md" if (ROOT / "README.md").exists() else None)
+
+
 def test_the_package_is_marked_as_typed():
     assert (ROOT / "src/congruence/py.typed").is_file()
 
