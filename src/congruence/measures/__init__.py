@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from congruence.measures._base import REGISTRY, Finding, Findings, Measure, list_measures, measure, register
 from congruence.measures._info import METRIC, TRANSFORMATIONS, MeasureInfo, Needs, Reference, both, closure
-from congruence.measures.cca import CCA, PWCCA, SVCCA
+from congruence.measures._work import Workload
+from congruence.measures.cca import CCA, SVCCA
 from congruence.measures.cka import CKA
 from congruence.measures.neighbours import MutualKNN
 from congruence.measures.procrustes import Procrustes, Shape
+from congruence.measures.pwcca import PWCCA
 from congruence.measures.regression import LinearRegression
 from congruence.measures.rsa import RSA
 
@@ -30,6 +32,7 @@ __all__ = [
     "Procrustes",
     "Reference",
     "Shape",
+    "Workload",
     "both",
     "closure",
     "list_measures",

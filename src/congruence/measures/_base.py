@@ -16,6 +16,7 @@ from array_api_compat import array_namespace
 from congruence import validate
 from congruence.errors import Caveat, CongruenceWarning, InputError, ParameterError, ShapeError, UnknownNameError
 from congruence.measures._info import MeasureInfo
+from congruence.measures._work import FLOAT, Workload
 from congruence.validate import Array
 
 State = TypeVar("State")
@@ -93,6 +94,13 @@ class Measure(ABC, Generic[State]):
         """Return the matrix of values with the caveats of its cells."""
         found = {(i, j): self.caveats(a, b) for i, a in enumerate(first) for j, b in enumerate(second)}
         return Findings(self.compare_block(first, second), {at: caveats for at, caveats in found.items() if caveats})
+
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return what this measure costs for `count` representations of shape (n, p)."""
+        del count
+        q = min(n, p)
+        why = "the measure has no kernel for many pairs"
+        return Workload("pair loop", why, 2.0 * n * p * q, 2.0 * n * q * q, FLOAT * n * p, 4 * FLOAT * n * p)
 
     def __call__(self, x: Any, y: Any, *, dtype: Literal["float32", "float64"] | None = None) -> float:
         """Return the value for two arrays of shape (n, p1) and (n, p2).

@@ -1,11 +1,8 @@
-"""Canonical correlation analysis and its weighted and truncated forms.
-
-Sources: Raghu et al. 2017 (SVCCA), Morcos et al. 2018 (PWCCA), Kornblith et al. 2019 (the common frame).
-"""
+"""Canonical correlation analysis and its truncated form. Sources: Raghu et al. 2017; Kornblith et al. 2019."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -14,24 +11,21 @@ from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.errors import Caveat
-from congruence.measures._base import Finding, Findings, Measure, register
+from congruence.measures._base import Measure, register
 from congruence.measures._block import (
     Gram,
     Matrix,
-    canonical_pairs,
     cross_energies,
     pair_values,
     same_states,
     singular_value_sum,
 )
-from congruence.measures._info import MeasureInfo, Reference, both, closure
+from congruence.measures._info import MeasureInfo, Reference, both
+from congruence.measures._work import Workload, factor_work, spectral_work
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, Interval, require_same_n
 
 RAGHU = Reference("Raghu, Gilmer, Yosinski & Sohl-Dickstein 2017, SVCCA", "section 2", "arXiv:1706.05806")
-MORCOS = Reference(
-    "Morcos, Raghu & Bengio 2018, Insights on representational similarity", "eqs 2-4", "arXiv:1806.05759"
-)
 
 Statistic = Literal["mean", "mean_squared"]
 
@@ -67,23 +61,6 @@ class Subspace(NamedTuple):
         """Return the subspace of a state, with its complement if that is the smaller one."""
         small = state.n - 1 - state.rank < state.rank
         return cls(state.basis, linalg.complement(state.basis) if small else None)
-
-
-class WeightedState(NamedTuple):
-    """An orthonormal basis (n, r) and the coordinates (r, p) of every centred feature in it."""
-
-    basis: Array
-    coordinates: Array
-
-    @property
-    def n(self) -> int:
-        """Number of stimuli."""
-        return int(self.basis.shape[0])
-
-    @property
-    def rank(self) -> int:
-        """Number of directions r."""
-        return int(self.basis.shape[1])
 
 
 @register
@@ -150,9 +127,13 @@ class CCA(Measure[BasisState]):
         """Return all means: one stream of projectors for squares, eigenvalues over the cores otherwise."""
         return _averages(first, second, self.statistic)
 
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost of this statistic."""
+        return _work(n, p, count, self.statistic)
+
     def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
         """Return the floor that any data reach, if there is one."""
-        return _floor(a.n, a.rank, b.rank)
+        return floor_caveat(a.n, a.rank, b.rank)
 
 
 @register
@@ -229,11 +210,11 @@ class SVCCA(Measure[BasisState]):
     def prepare(self, x: Array) -> BasisState:
         """Return the leading left singular vectors."""
         axes = linalg.principal(linalg.unit_scale(self.checked(x)))
-        k = self._count(axes.values)
+        k = self.kept(axes.values)
         return BasisState(axes.left[:, :k], limited=self.components is not None and k < self.components)
 
-    def _count(self, singular: Array) -> int:
-        """Return how many directions are kept."""
+    def kept(self, singular: Array) -> int:
+        """Return how many directions are kept, of the singular values in descending order."""
         rank = int(singular.shape[0])
         if self.components is not None:
             return min(self.components, rank)
@@ -251,133 +232,49 @@ class SVCCA(Measure[BasisState]):
         """Return all means: one stream of projectors for squares, eigenvalues over the cores otherwise."""
         return _averages(first, second, self.statistic)
 
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost of this statistic, if nothing is truncated (how much is kept shows only in the data)."""
+        return _work(n, p, count, self.statistic)
+
     def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
         """Return the floor that any data reach, and a truncation that could not be as asked."""
-        found = _floor(a.n, a.rank, b.rank)
+        found = floor_caveat(a.n, a.rank, b.rank)
         if a.limited or b.limited:
             text = f"{self.components} components were asked for; {a.rank} and {b.rank} are compared, since the ranks allow no more"
             found = (*found, Caveat("components_limited", text))
         return found
 
 
-@register
-@dataclass(frozen=True)
-class PWCCA(Measure[WeightedState]):
-    """Canonical correlations weighted by how much of a representation each direction accounts for.
-
-    Σ α_i ρ_i / Σ α_i over the m = min(r_X, r_Y) canonical pairs, α_i = Σ_j |⟨h_i, x_j⟩|, h_i the i-th canonical variable
-    of X (unit norm) and x_j its centred features. In [0, 1]; 1 if the smaller space lies in the larger.
-
-    Parameters
-    ----------
-    weights : {"first", "smaller", "mean"}
-        Weights from X; from the side of lower rank (X if equal); or the mean of the values of (X, Y) and (Y, X).
-
-    Warns
-    -----
-    CongruenceWarning
-        ``pwcca_ties``: some correlations are equal, so the canonical directions, and with them the weights, are
-        arbitrary. ``cca_floor``: r_X + r_Y > n - 1.
-
-    Notes
-    -----
-    This is the definition of the paper. The released code leaves Σ^{-1/2} out of the directions and takes uncentred
-    activations for the weights. Not a metric and not symmetric (except ``weights=mean``). The weights are sums of
-    absolute values over features, so rotating the weighting side changes them: only permutation, isotropic scaling and
-    translation leave the value on that side; the other side may undergo any invertible linear map. Cost: prepare
-    O(n p min(n, p)), compare O(n r² + r² p).
-
-    References
-    ----------
-    Morcos et al. 2018, arXiv:1806.05759, section 3; Kornblith et al. 2019, arXiv:1905.00414, Table 1.
-    """
-
-    name: ClassVar[str] = "pwcca"
-    weights: Literal["first", "smaller", "mean"] = "first"
-
-    @property
-    def info(self) -> MeasureInfo:
-        """Claims of this choice of weights."""
-        weighting = closure(("permutation", "isotropic_scaling", "translation"))
-        free = closure(("invertible_linear", "translation"))
-        changing = frozenset({"orthogonal", "feature_scaling", "invertible_linear"})
-        first = self.weights == "first"
-        return MeasureInfo(
-            label=self.label,
-            title=f"projection-weighted CCA ({'mean of both directions' if self.weights == 'mean' else f'weights from the {self.weights} side'})",
-            definition="sum_i alpha_i rho_i / sum_i alpha_i, alpha_i = sum_j |<h_i, x_j>|, over min(rank X, rank Y) pairs",
-            orientation="similarity",
-            range=(0.0, 1.0),
-            identity=1.0,
-            symmetric=self.weights == "mean",
-            conversions=frozenset({"one_minus"}),
-            space="centred representations",
-            invariant_first=weighting,
-            invariant_second=free if first else weighting,
-            sensitive_first=changing,
-            sensitive_second=changing if self.weights == "mean" else frozenset(),
-            meaning=("no common direction", "the smaller column space lies in the larger"),
-            cost="prepare O(n p min(n, p)), compare O(n r^2 + r^2 p)",
-            references=(MORCOS, KORNBLITH),
-        )  # fmt: skip
-
-    def prepare(self, x: Array) -> WeightedState:
-        """Return the basis of the centred column space and the features' coordinates in it."""
-        x = linalg.unit_scale(self.checked(x))
-        basis = linalg.column_basis(x)
-        return WeightedState(basis, array_namespace(basis).matrix_transpose(basis) @ linalg.centre_columns(x))
-
-    def compare(self, a: WeightedState, b: WeightedState) -> float:
-        """Return the weighted mean of the canonical correlations."""
-        return self.examine(a, b).value
-
-    def examine(self, a: WeightedState, b: WeightedState) -> Finding:
-        """Return the value, with ties of the correlations as a caveat."""
-        return self._examine(a, b, linalg.thin_svd)
-
-    def examine_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Findings:
-        """Return all values with their caveats, from eigenvectors of the smaller product, over the cores."""
-        table = pair_values(
-            lambda a, b: self._examine(a, b, canonical_pairs), first, second, symmetric=self.weights == "mean"
-        )
-        caveats = {(i, j): found.caveats for i, row in enumerate(table) for j, found in enumerate(row) if found.caveats}
-        return Findings(np.array([[found.value for found in row] for row in table], dtype=np.float64), caveats)
-
-    def compare_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Matrix:
-        """Return all values (see `examine_block`)."""
-        return self.examine_block(first, second).values
-
-    def _examine(
-        self, a: WeightedState, b: WeightedState, decompose: Callable[[Array], tuple[Array, Array, Array]]
-    ) -> Finding:
-        require_same_n(a.n, b.n)
-        xp = array_namespace(a.basis)
-        left, rho, right = decompose(xp.matrix_transpose(a.basis) @ b.basis)
-        rho = xp.clip(rho, 0.0, 1.0)
-        from_first = self.weights == "mean" or self.weights == "first" or a.rank <= b.rank
-        values = []
-        if from_first:
-            values.append(_weighted(rho, left, a.coordinates))
-        if self.weights == "mean" or not from_first:
-            values.append(_weighted(rho, xp.matrix_transpose(right), b.coordinates))
-        value = linalg.clip(sum(values) / len(values), 0.0, 1.0)
-        return Finding(value, (*_floor(a.n, a.rank, b.rank, weighted=True), *_ties(rho)))
-
-    def caveats(self, a: WeightedState, b: WeightedState) -> tuple[Caveat, ...]:
-        """Return the floor and the ties (at the cost of a comparison: see `examine`)."""
-        return self.examine(a, b).caveats
-
-
 def _average(a: Array, b: Array, statistic: Statistic) -> float:
     """Return the mean (squared) singular value of AᵀB, for orthonormal A and B."""
     require_same_n(a.shape[0], b.shape[0])
-    xp = array_namespace(a, b)
-    cross = xp.matrix_transpose(a) @ b
+    return average_correlation(array_namespace(a, b).matrix_transpose(a) @ b, statistic)
+
+
+def average_correlation(cross: Array, statistic: Statistic) -> float:
+    """Return the mean (squared) canonical correlation from the product of two orthonormal bases, shape (r_X, r_Y)."""
+    xp = array_namespace(cross)
     m = min(cross.shape)
     if statistic == "mean_squared":
         return linalg.clip(linalg.inner(cross, cross) / m, 0.0, 1.0)
     rho = xp.clip(linalg.singular_values(cross), 0.0, 1.0)
     return linalg.clip(float(xp.sum(rho, dtype=xp.float64)) / m, 0.0, 1.0)
+
+
+def _work(n: int, p: int, count: int, statistic: Statistic) -> Workload:
+    """Return the cost of mean (squared) correlations of subspaces of dimension min(p, n - 1)."""
+    rank = min(p, n - 1)
+    prepare = 6.0 * n * p * rank
+    if statistic == "mean_squared":
+        return factor_work(n, rank, count, prepare=prepare)
+    left = n - 1 - rank
+    if left < rank:
+        why = (
+            f"ranks of {rank} on {n} stimuli: all but {left} directions are forced to meet, only the complements differ"
+        )
+        return spectral_work(n, max(left, 1), "orthogonal complement", why, prepare=prepare + 4 / 3 * n**3)
+    why = "eigenvalues of the smaller product of two orthonormal bases; one pair a core"
+    return spectral_work(n, rank, "thin factor", why, prepare=prepare)
 
 
 def _averages(first: Sequence[BasisState], second: Sequence[BasisState], statistic: Statistic) -> Matrix:
@@ -407,14 +304,7 @@ def _correlation_sum(a: Subspace, b: Subspace) -> float:
     return float(forced) + singular_value_sum(xp.matrix_transpose(a.complement) @ b.complement)
 
 
-def _weighted(rho: Array, directions: Array, coordinates: Array) -> float:
-    """Return Σ α ρ / Σ α with α_i = Σ_j |⟨h_i, x_j⟩|; directions (r, m) and coordinates (r, p) are in one basis."""
-    xp = array_namespace(rho)
-    alpha = xp.sum(xp.abs(xp.matrix_transpose(directions) @ coordinates), axis=1)  # (m,)
-    return linalg.inner(alpha, rho) / float(xp.sum(alpha, dtype=xp.float64))
-
-
-def _floor(n: int, rank_a: int, rank_b: int, *, weighted: bool = False) -> tuple[Caveat, ...]:
+def floor_caveat(n: int, rank_a: int, rank_b: int, *, weighted: bool = False) -> tuple[Caveat, ...]:
     """Return the caveat for subspaces that must intersect, whatever the data."""
     excess = rank_a + rank_b - (n - 1)
     if excess <= 0:
@@ -425,17 +315,3 @@ def _floor(n: int, rank_a: int, rank_b: int, *, weighted: bool = False) -> tuple
     floor = f"the value is at least {level:.3g}" if known is not None else "the value is raised by their weights"
     text = f"ranks {rank_a} + {rank_b} exceed n - 1 = {n - 1}: {forced} of {m} canonical correlations are 1 for any data, so {floor}; use more stimuli or fewer components"
     return (Caveat("cca_floor", text, known),)
-
-
-def _ties(rho: Array) -> tuple[Caveat, ...]:
-    """Return the caveat for canonical correlations so close that their directions are not determined."""
-    xp = array_namespace(rho)
-    near = max(1e-8, 16 * float(xp.finfo(rho.dtype).eps))
-    if rho.shape[0] < 2 or float(rho[0] - rho[-1]) <= near:
-        return ()  # all equal: every weighting gives the same value
-    close = xp.astype(rho[:-1] - rho[1:] <= near, xp.int64)
-    count = int(xp.sum(close))
-    if count == 0:
-        return ()
-    text = f"{count} of {int(rho.shape[0]) - 1} neighbouring canonical correlations are equal to {near:.0e}; their directions, and so their weights, are arbitrary"
-    return (Caveat("pwcca_ties", text),)

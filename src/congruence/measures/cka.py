@@ -15,6 +15,7 @@ from congruence.errors import Caveat, DegenerateError
 from congruence.measures._base import Measure, register
 from congruence.measures._block import Gram, Matrix, cross_energies, same_states
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
+from congruence.measures._work import Workload, factor_work, gram_work
 from congruence.validate import Array, Interval, require_same_n
 
 KORNBLITH = Reference(
@@ -155,6 +156,12 @@ class CKA(Measure[CKAState]):
         on_diagonal, on_traces = self.corrections(first[0].n)
         values = full + on_diagonal * (diagonals @ diagonals_l.T) + on_traces * np.outer(traces, traces_l)
         return np.clip(values / np.sqrt(np.outer(own, own_l)), *self.info.range)
+
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: factors for the linear and cosine kernels with p < n, kernel matrices otherwise."""
+        if self.kernel in {"linear", "cosine"} and p < n:
+            return factor_work(n, p, count, prepare=1.0 * n * p * p)
+        return gram_work(n, p, passes=5 if self.kernel in {"linear", "cosine"} else 60)
 
     def caveats(self, a: CKAState, b: CKAState) -> tuple[Caveat, ...]:
         """Return the level that unrelated data reach, where the biased estimator is far from 0."""

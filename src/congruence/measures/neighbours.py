@@ -14,6 +14,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._block import Matrix
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
+from congruence.measures._work import FLOAT, Workload
 from congruence.measures.parallel import parallel
 from congruence.validate import Array, Interval, require_same_n
 
@@ -121,6 +122,13 @@ class MutualKNN(Measure[NeighbourState]):
         places = [_places(state) for state in second]
         counts = parallel(lambda state: _common(state, places), first, threaded=is_numpy_array(first[0].indices))
         return np.array(counts, dtype=np.float64) / (n * self.k)
+
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: neighbours are found once, and looked up in one table a representation."""
+        del count
+        why = "neighbour indices: a pair only counts which of n k places are set in a table"
+        prepare = 1.0 * n * n * p + 30.0 * n * n
+        return Workload("neighbour table", why, prepare, 4.0 * n * self.k, FLOAT * n * self.k, 5 * FLOAT * n * n)
 
     def caveats(self, a: NeighbourState, b: NeighbourState) -> tuple[Caveat, ...]:
         """Return how many rows had to break a tie by index."""

@@ -17,6 +17,7 @@ from congruence import linalg
 from congruence.measures._base import Measure, register
 from congruence.measures._block import Matrix, pair_values, singular_value_sum
 from congruence.measures._info import METRIC, MeasureInfo, Reference, both
+from congruence.measures._work import Workload, spectral_work
 from congruence.validate import Array, Interval, require_same_n
 
 DING = Reference("Ding, Denain & Steinhardt 2021, Grounding Representation Similarity", "section 2", "arXiv:2108.01661")
@@ -108,6 +109,10 @@ class Procrustes(Measure[FactorState]):
         """Return all distances, with nuclear norms from eigenvalues, over the cores."""
         return _distances(first, second, self.form)
 
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: a nuclear norm a pair, from eigenvalues."""
+        return _work(n, p, count)
+
 
 _FORMS: dict[str, tuple[str, float]] = {
     "angular": ("arccos(nuc), nuc = |X'Y|_* / (|X|_F |Y|_F)", math.pi / 2),
@@ -184,6 +189,10 @@ class Shape(Measure[FactorState]):
         """Return all distances, with nuclear norms from eigenvalues, over the cores."""
         return _distances(first, second, self._form)
 
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: a nuclear norm a pair, from eigenvalues."""
+        return _work(n, p, count)
+
     @property
     def _form(self) -> str:
         """The form of Procrustes distance to take between the φ(X)."""
@@ -207,6 +216,14 @@ def _factor(x: Array) -> FactorState:
         return FactorState(left * singular[None, :], norm * scale)
     _, axes = xp.linalg.eigh(xp.matrix_transpose(unit) @ unit)
     return FactorState(unit @ xp.flip(axes, axis=1), norm * scale)
+
+
+def _work(n: int, p: int, count: int) -> Workload:
+    """Return the cost of a nuclear norm a pair."""
+    del count
+    q = min(n, p)
+    why = "nuclear norms of graded products, from eigenvalues of the smaller Gram matrix; one pair a core"
+    return spectral_work(n, q, "graded eigenvalues", why, prepare=3.0 * n * p * q + 9.0 * q**3)
 
 
 def _distances(first: Sequence[FactorState], second: Sequence[FactorState], form: str) -> Matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._block import Gram, Matrix, cross_energies
 from congruence.measures._info import MeasureInfo, closure
+from congruence.measures._work import Workload, factor_work
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, require_same_n
 
@@ -103,6 +104,11 @@ class LinearRegression(Measure[RegressionState]):
         explained = cross_energies([Gram(a.basis) for a in first], [Gram(b.factor) for b in second])
         shares: Matrix = np.clip(explained / np.array([b.energy for b in second]), 0.0, 1.0)
         return shares
+
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: projectors against Gram matrices."""
+        work = factor_work(n, min(n, p), count, prepare=6.0 * n * p * min(n, p))
+        return replace(work, state_bytes=2 * work.state_bytes)
 
     def caveats(self, a: RegressionState, b: RegressionState) -> tuple[Caveat, ...]:
         """Return the level that unrelated data reach, where it is high."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
@@ -15,6 +16,7 @@ from congruence.errors import DegenerateError
 from congruence.measures._base import Measure, register
 from congruence.measures._block import Matrix, pair_values, stacked_products
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
+from congruence.measures._work import FLOAT, Workload
 from congruence.validate import Array, require_same_n
 
 KRIEGESKORTE = Reference(
@@ -129,6 +131,18 @@ class RSA(Measure[RDMState]):
             require_same_n(first[0].n, state.n)
         products = stacked_products([state.vector for state in first], [state.vector for state in second])
         return np.clip(products, *self.info.range)
+
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: one vector of n (n - 1) / 2 dissimilarities or ranks a representation."""
+        del count
+        entries = n * (n - 1) / 2
+        prepare = 1.0 * n * n * p + 40 * entries + 4 * entries * math.log2(max(entries, 2))
+        state, scratch = int(FLOAT * entries), 5 * FLOAT * n * n
+        if self.comparison == "kendall":
+            why = "Kendall's tau counts inversions, which is no product: SciPy does it pair by pair"
+            return Workload("pair loop", why, prepare, 10 * entries * math.log2(max(entries, 2)), state, scratch)
+        why = "normalised vectors of dissimilarities: all pairs are one matrix product"
+        return Workload("RDM vectors", why, prepare, 2 * entries, state, scratch)
 
     def _distances(self, x: Array) -> Array:
         """Return the RDM, shape (n, n)."""
