@@ -267,6 +267,19 @@ def test_core_dependencies():
     assert names(PROJECT["dependencies"]) == CORE
 
 
+def test_nothing_undeclared_is_imported():
+    # Modules that a declared dependency is known to bring: pandas xarray, google_crc32c zarr.
+    brought = {"pandas", "google_crc32c"}
+    declared = {name.replace("-", "_") for name in CORE} | OPTIONAL | brought | {"congruence"}
+    imported = {}
+    for name, tree in parsed_sources():
+        for node in ast.walk(tree):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            imported |= {module.partition(".")[0]: name for module in found}
+    assert {module: name for module, name in imported.items() if module not in declared | sys.stdlib_module_names} == {}
+
+
 def test_extras():
     assert set(PROJECT["optional-dependencies"]) == {*EXTRAS, "demo", "peers", "dev", "all"}
     assert {name: extra(name) for name in EXTRAS} == EXTRAS
