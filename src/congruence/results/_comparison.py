@@ -15,7 +15,7 @@ from congruence.errors import Caveat, ParameterError, UnknownNameError
 from congruence.measures import Measure, MeasureInfo, measure
 from congruence.results import _convert, _parts, _show, storage
 from congruence.results._parts import Numbers
-from congruence.results._text import caveat_cells, coded, describe_caveats, read_caveats, shared
+from congruence.results.text import caveat_cells, coded, describe_caveats, read_caveats, shared
 from congruence.validate import closest, parameter
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from congruence.results._parts import Numbers
-from congruence.results._text import read_caveats, write_caveats
+from congruence.results.text import read_caveats, write_caveats
 
 
 def convert(how: str, similarity: Numbers) -> Numbers:

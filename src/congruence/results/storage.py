@@ -22,7 +22,7 @@ import numpy as np
 import congruence
 from congruence.errors import CorruptStoreError, OutputExistsError, StoreError
 from congruence.measures import MeasureInfo
-from congruence.results._text import Coded, coded
+from congruence.results.text import Coded, coded
 
 if TYPE_CHECKING:
     import zarr

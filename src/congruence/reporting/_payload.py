@@ -1,0 +1,130 @@
+"""The numbers in the page: compressed arrays, small enough to open at once, exact as long as that is possible."""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from congruence import figures
+from congruence.figures import CurveKind, Scale
+from congruence.measures import MeasureInfo
+from congruence.results import Comparison
+from congruence.results.text import coded, read_caveats
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Numbers = np.ndarray[Any, Any]
+
+MOST_EXACT = 500_000
+"""Numbers in the page that keep all digits; beyond it they have seven."""
+MOST_CELLS = 3_000_000
+"""Numbers in the page; beyond it a cell is the mean of a block."""
+
+
+def payload(comparison: Comparison, kind: CurveKind, curves: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+    """Return what `page.js` draws, as plain data."""
+    cells = comparison.dataset["value"].size
+    block = math.ceil(math.sqrt(cells / MOST_CELLS))
+    exact = cells <= MOST_EXACT
+    return {
+        "a": _blocks(comparison.a, block),
+        "b": _blocks(comparison.b, block),
+        "block": block,
+        "bytes": 8 if exact else 4,
+        "matrices": [_matrix(comparison, label, block, "<f8" if exact else "<f4") for label in comparison.measures],
+        "curve": _curve(comparison, kind, curves),
+    }
+
+
+def _matrix(comparison: Comparison, label: str, block: int, dtype: str) -> dict[str, Any]:
+    """Return one measure: numbers, colours for both scales, and what is said of each cell."""
+    values, info = comparison.matrix(label), comparison.infos[label]
+    notes, texts = _notes(comparison, label)
+    levels = comparison.levels(label).values
+    whole = block == 1
+    return {
+        "scales": {scale: _scale(values, info, scale) for scale in ("range", "data")},
+        "values": _packed(values.values if whole else mean_of_blocks(values.values, block), dtype),
+        "notes": _packed(notes, "<u4") if whole else None,
+        "texts": texts if whole else [""],
+        "levels": _packed(levels, "<f4") if whole and np.isfinite(levels).any() else None,
+    }
+
+
+def _scale(values: xr.DataArray, info: MeasureInfo, scale: Scale) -> dict[str, Any]:
+    colours = figures.colour_scale(values, info, scale)
+    return {"low": colours.low, "high": colours.high, "stops": colours.stops}
+
+
+def _notes(comparison: Comparison, label: str) -> tuple[Numbers, list[str]]:
+    """Return for each cell the number of its note, 0 for none, and the notes."""
+    cells = comparison.dataset.sel(measure=label)
+    status, reason = cells["status"].values, cells["reason"].values
+    said = coded(cells["warnings"].values).through(lambda text: ", ".join(c.code for c in read_caveats(text)))
+    said[status == "skipped"] = "not asked for"
+    failed = status == "failed"
+    said[failed] = ["failed: " + text for text in reason[failed]]
+    found = coded(np.concatenate([np.array([""], dtype=object), said.ravel()]))
+    return found.codes[1:], list(found.values)
+
+
+def mean_of_blocks(values: Numbers, size: int) -> Numbers:
+    """Return the means of size x size blocks (smaller at the ends), of what is not NaN in them."""
+    known = ~np.isnan(values)
+    sums, counts = (_sum_of_blocks(part, size) for part in (np.where(known, values, 0.0), known.astype(float)))
+    return np.asarray(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0))
+
+
+def _sum_of_blocks(values: Numbers, size: int) -> Numbers:
+    for axis in (0, 1):
+        values = np.asarray(np.add.reduceat(values, np.arange(0, values.shape[axis], size), axis=axis))
+    return values
+
+
+def _blocks(names: Sequence[str], size: int) -> list[str]:
+    """Return the names of the rows or columns that are shown."""
+    if size == 1:
+        return list(names)
+    return [f"{names[k]} … {names[min(k + size, len(names)) - 1]}" for k in range(0, len(names), size)]
+
+
+def _curve(comparison: Comparison, kind: CurveKind, curves: Mapping[str, xr.DataArray]) -> dict[str, Any] | None:
+    """Return the curves over depth, or None if there is no pair to draw."""
+    layers = next(iter(curves.values()))["layer"].values.tolist()
+    if not layers:
+        return None
+    series = []
+    for label, curve in curves.items():
+        level = comparison.levels(label).sel(a=curve["layer"], b=curve["partner"]).values
+        series.append(
+            {
+                "label": label,
+                "group": panel(comparison.infos[label]),
+                "partners": curve["partner"].values.tolist(),
+                "values": _plain(curve.values),
+                "levels": _plain(level),
+            }
+        )
+    return {"kind": kind, "layers": layers, "series": series}
+
+
+def panel(info: MeasureInfo) -> str:
+    """Return the heading under which a measure is drawn: only measures of comparable range share axes."""
+    if not all(map(math.isfinite, info.range)):
+        return info.label
+    return "Similarities" if info.orientation == "similarity" else "Distances"
+
+
+def _plain(values: Numbers) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _packed(values: Numbers, dtype: str) -> str:
+    """Return the array as base64 of its zlib-compressed bytes, which browsers unpack themselves."""
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values, dtype=dtype).tobytes(), 6)).decode("ascii")
