@@ -248,6 +248,12 @@ def as_floating(x: Any, name: str = "X", dtype: str | None = None) -> Array:
     returned as it is.
     """
     x = as_array(x, name)
+    if is_jax_array(x) and not _jax_has_float64():
+        message = (
+            f"{name} is a JAX array and JAX runs in 32 bits, but sums are taken in float64 whatever the precision of the "
+            "array. Set jax.config.update('jax_enable_x64', True)."
+        )
+        raise InputError(message)
     target = _target_dtype(x, dtype)
     if x.dtype == target:
         return x
@@ -259,12 +265,6 @@ def as_floating(x: Any, name: str = "X", dtype: str | None = None) -> Array:
     elif xp.finfo(x.dtype).bits == 16:
         text = f"{name} holds {kind} values, about {2 if kind == 'bfloat16' else 3} significant digits; they are computed in higher precision."
         warnings.warn(CongruenceWarning(Caveat("half_input", text)), stacklevel=3)
-    if is_jax_array(x) and dtype != "float32" and not _jax_has_float64():
-        message = (
-            f"{name} is a JAX array and JAX runs in 32 bits, so float64 is not available. Set "
-            "jax.config.update('jax_enable_x64', True), or pass dtype='float32'."
-        )
-        raise InputError(message)
     return xp.astype(x, target)
 
 

@@ -119,7 +119,7 @@ class Subject:
     def expect_sane(self, value: float, where: str) -> None:
         """Fail unless a value is a finite number inside the range."""
         low, high = self.info.range
-        if not isinstance(value, float):
+        if type(value) is not float:
             self.fail(f"{where}: expected a Python float, got {type(value).__name__}")
         if not math.isfinite(value) or not low <= value <= high:
             self.fail(f"{where}: expected a finite number in [{low}, {high}], got {value!r}")
