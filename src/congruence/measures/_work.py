@@ -24,7 +24,7 @@ class Workload:
     scratch_bytes : int
         Temporary memory while one representation is prepared (a thread).
     streams : bool
-        Whether the block kernel can work through segments of stimuli without holding all states.
+        Whether the measure can work through segments of stimuli without holding all states (`StreamingMeasure`).
     """
 
     form: str
@@ -51,7 +51,7 @@ def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Work
         )
         return Workload("factor products", why, prepare, products, state, scratch)
     why = f"{count} representations: making every Gram matrix once leaves n^2 a pair instead of 2 n p^2"
-    return Workload("Gram stream", why, prepare + 1.0 * n * n * width, 1.0 * n * n, state, scratch, streams=True)
+    return Workload("Gram stream", why, prepare + 1.0 * n * n * width, 1.0 * n * n, state, scratch)
 
 
 def gram_work(n: int, p: int, *, passes: float) -> Workload:

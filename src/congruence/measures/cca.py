@@ -12,7 +12,9 @@ from array_api_compat import array_namespace
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
-from congruence.measures._block import (
+from congruence.measures._info import MeasureInfo, Reference, both
+from congruence.measures._work import Workload, factor_work, spectral_work
+from congruence.measures.block import (
     Gram,
     Matrix,
     cross_energies,
@@ -20,8 +22,6 @@ from congruence.measures._block import (
     same_states,
     singular_value_sum,
 )
-from congruence.measures._info import MeasureInfo, Reference, both
-from congruence.measures._work import Workload, factor_work, spectral_work
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, Interval, require_same_n
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -12,10 +12,10 @@ from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.errors import Caveat, DegenerateError
-from congruence.measures._base import Measure, register
-from congruence.measures._block import Gram, Matrix, cross_energies, same_states
+from congruence.measures._base import Findings, Measure, register
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.measures._work import Workload, factor_work, gram_work
+from congruence.measures.block import Energies, Gram, Matrix, cross_energies, same_states
 from congruence.validate import Array, Interval, require_same_n
 
 KORNBLITH = Reference(
@@ -25,6 +25,10 @@ KORNBLITH = Reference(
 )
 SONG = Reference("Song et al. 2012, Feature Selection via Dependence Maximization", "eq. 4 (HSIC_1)", "JMLR 13")
 LANGE = Reference("Lange et al. 2023, Deep Networks as Paths on the Manifold of Neural Representations", "", "TAG-ML")
+
+
+BIAS_LEVEL = 0.1
+"""From which value for unrelated data on the biased estimator is warned of."""
 
 
 class CKAState(NamedTuple):
@@ -136,12 +140,20 @@ class CKA(Measure[CKAState]):
 
     def prepare(self, x: Array) -> CKAState:
         """Return the centred Gram matrix of `x`, factored if that is smaller, with its norm."""
+        values, factored, p = self._centred_gram(x)
+        state = self._bare_state(values, factored=factored, p=p)
+        full = _gram_inner(state, state)
+        own = self._required(self._corrected(full, state, state), full, state)
+        return state._replace(self_similarity=own, frobenius=math.sqrt(full))
+
+    def _centred_gram(self, x: Array) -> tuple[Array, bool, int]:
+        """Return a factor of the centred Gram matrix or that matrix, which of them it is, and the width of `x`."""
         x = linalg.unit_scale(self.checked(x))
         n, p = x.shape
         if self.kernel in {"linear", "cosine"}:
             factor = linalg.centre_columns(linalg.unit_rows(x) if self.kernel == "cosine" else x)
-            return self._state(factor if p < n else _product(factor), factored=p < n, p=p)
-        return self._state(linalg.double_centre(self._gram(linalg.centre_columns(x))), factored=False, p=p)
+            return (factor, True, p) if p < n else (_product(factor), False, p)
+        return linalg.double_centre(self._gram(linalg.centre_columns(x))), False, p
 
     def compare(self, a: CKAState, b: CKAState) -> float:
         """Return the normalised alignment of two states."""
@@ -151,16 +163,67 @@ class CKA(Measure[CKAState]):
     def compare_block(self, first: Sequence[CKAState], second: Sequence[CKAState]) -> Matrix:
         """Return all alignments from one stream of stacked Gram rows."""
         grams = [[Gram(state.values, state.factored) for state in side] for side in (first, second)]
-        full = cross_energies(grams[0], None if same_states(first, second) else grams[1])
-        (diagonals, traces, own), (diagonals_l, traces_l, own_l) = (_moments(side) for side in (first, second))
-        on_diagonal, on_traces = self.corrections(first[0].n)
-        values = full + on_diagonal * (diagonals @ diagonals_l.T) + on_traces * np.outer(traces, traces_l)
-        return np.clip(values / np.sqrt(np.outer(own, own_l)), *self.info.range)
+        cross = cross_energies(grams[0], None if same_states(first, second) else grams[1])
+        return self._normalised(cross, first, second)
+
+    def examine_block(self, first: Sequence[CKAState], second: Sequence[CKAState]) -> Findings:
+        """Return all alignments with their caveats."""
+        return Findings(self.compare_block(first, second), self._flagged(first, second))
+
+    def _flagged(
+        self, first: Sequence[CKAState], second: Sequence[CKAState]
+    ) -> dict[tuple[int, int], tuple[Caveat, ...]]:
+        """Return the caveats of the pairs that have any, without asking a million pairs one by one."""
+        if self.estimator != "biased":
+            return {}
+        n = first[0].n
+        ratio_a, ratio_b = (np.array([s.trace / s.frobenius for s in side]) for side in (first, second))
+        wide_a, wide_b = (np.array([s.p >= n for s in side]) for side in (first, second))
+        flagged = np.outer(ratio_a, ratio_b) / (n - 1) >= BIAS_LEVEL
+        if self.kernel in {"linear", "cosine"}:
+            flagged |= wide_a[:, None] | wide_b[None, :]
+        return {(int(i), int(j)): self.caveats(first[i], second[j]) for i, j in np.argwhere(flagged)}
+
+    def stream_gram(self, x: Array) -> tuple[Gram, CKAState]:
+        """Return the centred Gram matrix, and a state without it and without the norm, which a stream finds by itself."""
+        values, factored, p = self._centred_gram(x)
+        state = self._bare_state(values, factored=factored, p=p)
+        return Gram(values, factored), state._replace(values=values[:, :0])
+
+    def finish_stream(self, energies: Energies, first: Sequence[CKAState], second: Sequence[CKAState]) -> Findings:
+        """Return values and caveats from the inner products that a stream has summed up."""
+        complete = []
+        for side, own in ((first, energies.own_first), (second, energies.own_second)):
+            similar = self._corrected_own(own, side)
+            complete.append(
+                [
+                    s._replace(frobenius=math.sqrt(full), self_similarity=self._required(value, full, s))
+                    for s, full, value in zip(side, own, similar, strict=True)
+                ]
+            )
+        left, right = complete
+        values = self._normalised(energies.cross, left, right)
+        return Findings(values, self._flagged(left, right))
+
+    def _normalised(self, cross: Matrix, first: Sequence[CKAState], second: Sequence[CKAState]) -> Matrix:
+        """Return the estimator's values from tr(K L) of all pairs."""
+        diagonals_a, traces_a, own_a = _moments(first)
+        diagonals_b, traces_b, own_b = _moments(second)
+        on_diagonal, on_traces = self.corrections(diagonals_a.shape[1])
+        values = cross + on_diagonal * (diagonals_a @ diagonals_b.T) + on_traces * np.outer(traces_a, traces_b)
+        return np.asarray(np.clip(values / np.sqrt(np.outer(own_a, own_b)), *self.info.range), dtype=np.float64)
+
+    def _corrected_own(self, full: Matrix, states: Sequence[CKAState]) -> Matrix:
+        """Return the estimator's ⟨K, K⟩ of some states from tr(K K)."""
+        diagonals, traces, _ = _moments(states)
+        on_diagonal, on_traces = self.corrections(diagonals.shape[1])
+        own: Matrix = full + on_diagonal * np.sum(diagonals**2, axis=1) + on_traces * traces**2
+        return own
 
     def workload(self, n: int, p: int, count: int) -> Workload:
         """Return the cost: factors for the linear and cosine kernels with p < n, kernel matrices otherwise."""
         if self.kernel in {"linear", "cosine"} and p < n:
-            return factor_work(n, p, count, prepare=1.0 * n * p * p)
+            return replace(factor_work(n, p, count, prepare=1.0 * n * p * p), streams=True)
         return gram_work(n, p, passes=5 if self.kernel in {"linear", "cosine"} else 60)
 
     def caveats(self, a: CKAState, b: CKAState) -> tuple[Caveat, ...]:
@@ -170,7 +233,7 @@ class CKA(Measure[CKAState]):
         # Exact mean of tr(K L) when the rows of one side are permuted at random.
         level = a.trace * b.trace / ((a.n - 1) * a.frobenius * b.frobenius)
         wide = self.kernel in {"linear", "cosine"} and max(a.p, b.p) >= a.n
-        if level < 0.1 and not wide:
+        if level < BIAS_LEVEL and not wide:
             return ()
         text = (
             f"biased CKA of unrelated representations of this kind would be {level:.3g} on average "
@@ -194,21 +257,18 @@ class CKA(Measure[CKAState]):
             return xp.expm1(squared / (-2.0 * (self.bandwidth * median) ** 2))
         return xp.expm1(xp.sqrt(squared) / (-self.bandwidth * median))
 
-    def _state(self, values: Array, *, factored: bool, p: int) -> CKAState:
+    def _bare_state(self, values: Array, *, factored: bool, p: int) -> CKAState:
+        """Return a state whose norms are still to be found."""
         xp = array_namespace(values)
         diagonal = linalg.row_squares(values) if factored else xp.linalg.diagonal(values)
-        trace = float(xp.sum(diagonal, dtype=xp.float64))
-        state = CKAState(values, factored, diagonal, trace, 1.0, 1.0, p)
-        squared = _gram_inner(state, state)
-        own = self._corrected(squared, state, state)
-        self.require_self_similarity(own, squared, float(xp.finfo(values.dtype).eps))
-        return state._replace(self_similarity=own, frobenius=math.sqrt(squared))
+        return CKAState(values, factored, diagonal, float(xp.sum(diagonal, dtype=xp.float64)), 1.0, 1.0, p)
 
-    def require_self_similarity(self, own: float, squared: float, eps: float) -> None:
-        """Raise a DegenerateError for ⟨K, K⟩ that is rounding noise of ‖K‖²: it would normalise any value to anything."""
-        if own <= 1e3 * eps * squared:
+    def _required(self, own: float, full: float, state: CKAState) -> float:
+        """Return a self-similarity, unless it is rounding noise of ‖K‖², which would normalise any value to anything."""
+        if own <= 1e3 * float(array_namespace(state.values).finfo(state.values.dtype).eps) * full:
             message = f"{self.label} is undefined: the {self.estimator} self-similarity of the Gram matrix vanishes."
             raise DegenerateError(message)
+        return own
 
     def _inner(self, a: CKAState, b: CKAState) -> float:
         """Return the estimator's ⟨K, L⟩, up to a factor that depends on n only."""

@@ -12,9 +12,9 @@ from array_api_compat import array_namespace, is_numpy_array
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
-from congruence.measures._block import Matrix
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.measures._work import FLOAT, Workload
+from congruence.measures.block import Matrix
 from congruence.measures.parallel import parallel
 from congruence.validate import Array, Interval, require_same_n
 

@@ -15,9 +15,9 @@ from array_api_compat import array_namespace
 
 from congruence import linalg
 from congruence.measures._base import Measure, register
-from congruence.measures._block import Matrix, pair_values, singular_value_sum
 from congruence.measures._info import METRIC, MeasureInfo, Reference, both
 from congruence.measures._work import Workload, spectral_work
+from congruence.measures.block import Matrix, pair_values, singular_value_sum
 from congruence.validate import Array, Interval, require_same_n
 
 DING = Reference("Ding, Denain & Steinhardt 2021, Grounding Representation Similarity", "section 2", "arXiv:2108.01661")
@@ -176,10 +176,13 @@ class Shape(Measure[FactorState]):
     def prepare(self, x: Array) -> FactorState:
         """Return φ(x) in principal coordinates."""
         axes = linalg.principal(linalg.unit_scale(self.checked(x)))
-        root_n = math.sqrt(axes.left.shape[0])
-        scaled = axes.values * (root_n / linalg.frobenius(axes.values))
+        return _factor(axes.left * self.stretched(axes.values, axes.left.shape[0])[None, :])
+
+    def stretched(self, singular: Array, n: int) -> Array:
+        """Return the singular values of φ(X) from those of centred X, shape (r,)."""
+        scaled = singular * (math.sqrt(n) / linalg.frobenius(singular))
         # in principal axes Σ^{-1/2} is diagonal: s -> α s + (1 - α) √n
-        return _factor(axes.left * (self.alpha * scaled + (1 - self.alpha) * root_n)[None, :])
+        return self.alpha * scaled + (1 - self.alpha) * math.sqrt(n)
 
     def compare(self, a: FactorState, b: FactorState) -> float:
         """Return the distance of two states."""

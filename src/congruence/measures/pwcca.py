@@ -12,9 +12,9 @@ from array_api_compat import array_namespace
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Finding, Findings, Measure, register
-from congruence.measures._block import Matrix, canonical_pairs, pair_values
 from congruence.measures._info import MeasureInfo, Reference, closure
 from congruence.measures._work import FLOAT, Workload, spectral_work
+from congruence.measures.block import Matrix, canonical_pairs, pair_values
 from congruence.measures.cca import floor_caveat
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, require_same_n

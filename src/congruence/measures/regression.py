@@ -12,9 +12,9 @@ from array_api_compat import array_namespace
 from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
-from congruence.measures._block import Gram, Matrix, cross_energies
 from congruence.measures._info import MeasureInfo, closure
 from congruence.measures._work import Workload, factor_work
+from congruence.measures.block import Gram, Matrix, cross_energies
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, require_same_n
 

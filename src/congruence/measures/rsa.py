@@ -14,9 +14,9 @@ from array_api_compat import array_namespace
 from congruence import linalg
 from congruence.errors import DegenerateError
 from congruence.measures._base import Measure, register
-from congruence.measures._block import Matrix, pair_values, stacked_products
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.measures._work import FLOAT, Workload
+from congruence.measures.block import Matrix, pair_values, stacked_products
 from congruence.validate import Array, require_same_n
 
 KRIEGESKORTE = Reference(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from congruence import linalg
+from congruence.measures._base import Findings
 from congruence.measures.parallel import parallel
 from congruence.validate import Array, on_cpu, require_same_n
 
@@ -84,7 +85,7 @@ def _stream_energies(first: Sequence[Gram], second: Sequence[Gram] | None, n: in
     right = None if second is None else GramSource(len(second), second.__getitem__)
     total = np.zeros((len(first), len(first if second is None else second)))
     for segment in segments(n, left.size + (right.size if right else 0), STACK_BYTES):
-        total += segment_energies(left, right, segment)
+        total += segment_energies(left, right, segment).cross
     return total
 
 
@@ -114,14 +115,35 @@ def segments(n: int, count: int, memory: int, block: int = 128) -> list[list[tup
     return found
 
 
-def segment_energies(first: GramSource, second: GramSource | None, segment: Segment) -> Matrix:
-    """Return what one segment of the Gram matrices contributes to ⟨K_i, L_j⟩, for all pairs.
+class Energies(NamedTuple):
+    """⟨K_i, L_j⟩ for all pairs, and ⟨K_i, K_i⟩ and ⟨L_j, L_j⟩; parts of them from some segments can be added."""
+
+    cross: Matrix
+    own_first: Matrix
+    own_second: Matrix
+
+
+@runtime_checkable
+class StreamingMeasure(Protocol):
+    """A measure whose values follow from inner products of Gram matrices that are never all at hand."""
+
+    def stream_gram(self, x: Array) -> tuple[Gram, Any]:
+        """Return the Gram matrix of one representation, and a small state for `finish_stream`."""
+
+    def finish_stream(self, energies: Energies, first: Sequence[Any], second: Sequence[Any]) -> Findings:
+        """Return the values of all pairs from the inner products."""
+
+
+def segment_energies(first: GramSource, second: GramSource | None, segment: Segment) -> Energies:
+    """Return what one segment of the Gram matrices contributes to their inner products.
 
     One row a Gram matrix, one product. What lies left of a block counts twice, since the matrices are symmetric.
     """
     left = _stacked_rows(first, segment)
     right = left if second is None else _stacked_rows(second, segment)
-    return linalg.to_numpy(left @ array_namespace(right).matrix_transpose(right))
+    xp = array_namespace(left)
+    own = [linalg.to_numpy(xp.vecdot(side, side)) for side in ((left,) if second is None else (left, right))]
+    return Energies(linalg.to_numpy(left @ xp.matrix_transpose(right)), own[0], own[-1])
 
 
 def _stacked_rows(source: GramSource, segment: Segment) -> Array:
