@@ -143,7 +143,7 @@ class CKA(Measure[CKAState]):
         values, factored, p = self._centred_gram(x)
         state = self._bare_state(values, factored=factored, p=p)
         full = _gram_inner(state, state)
-        own = self._required(self._corrected(full, state, state), full, state)
+        own = self.require_self_similarity(self._corrected(full, state, state), full, state)
         return state._replace(self_similarity=own, frobenius=math.sqrt(full))
 
     def _centred_gram(self, x: Array) -> tuple[Array, bool, int]:
@@ -197,7 +197,7 @@ class CKA(Measure[CKAState]):
             similar = self._corrected_own(own, side)
             complete.append(
                 [
-                    s._replace(frobenius=math.sqrt(full), self_similarity=self._required(value, full, s))
+                    s._replace(frobenius=math.sqrt(full), self_similarity=self.require_self_similarity(value, full, s))
                     for s, full, value in zip(side, own, similar, strict=True)
                 ]
             )
@@ -263,7 +263,7 @@ class CKA(Measure[CKAState]):
         diagonal = linalg.row_squares(values) if factored else xp.linalg.diagonal(values)
         return CKAState(values, factored, diagonal, float(xp.sum(diagonal, dtype=xp.float64)), 1.0, 1.0, p)
 
-    def _required(self, own: float, full: float, state: CKAState) -> float:
+    def require_self_similarity(self, own: float, full: float, state: CKAState) -> float:
         """Return a self-similarity, unless it is rounding noise of ‖K‖², which would normalise any value to anything."""
         if own <= 1e3 * float(array_namespace(state.values).finfo(state.values.dtype).eps) * full:
             message = f"{self.label} is undefined: the {self.estimator} self-similarity of the Gram matrix vanishes."
