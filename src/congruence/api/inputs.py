@@ -200,7 +200,7 @@ def _admit(r: Representation, title: str, measures: Sequence[Measure[Any]], dtyp
         if r.values.ndim == 2 and r.n < needs.n:
             message = f"{title} has {r.n} stimul{'us' if r.n == 1 else 'i'}; {measure.label} needs at least {needs.n}."
             raise ShapeError(message)
-        if r.values.ndim == 2 and r.p < needs.p:
+        if r.values.ndim == 2 and 0 < r.p < needs.p:
             message = f"{title} has {r.p} feature; {measure.label} needs at least {needs.p}."
             raise ShapeError(message)
     values = validate.features(r.values, title, dtype)
