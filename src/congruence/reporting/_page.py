@@ -11,9 +11,9 @@ from importlib import resources
 from typing import Any
 
 import congruence
-from congruence import figures
 from congruence.reporting import _provenance, _sections, _trust, _words
 from congruence.reporting._payload import payload
+from congruence.reporting._view import View
 from congruence.results import Comparison
 from congruence.results.markup import escape
 
@@ -23,17 +23,14 @@ MOST_LINKS = 8
 
 def render(comparison: Comparison) -> str:
     """Return the whole page."""
-    kind = figures.curve_kind([(comparison.matrix(label), info) for label, info in comparison.infos.items()])
-    curves = {
-        label: figures.depth_curve(comparison.matrix(label), info, kind) for label, info in comparison.infos.items()
-    }
+    view = View(comparison)
     script, title = _asset("page.js"), _words.title(comparison)
     sections = {
-        "summary": _sections.summary(comparison, kind, curves),
-        "curve": _sections.curve(kind, comparison, curves),
-        "measures": "".join(_sections.measure(comparison, k) for k in range(len(comparison.measures))),
-        "warnings": _trust.warnings(comparison),
-        "failures": _trust.failures(comparison),
+        "summary": _sections.summary(view),
+        "curve": _sections.curve(view),
+        "measures": "".join(_sections.measure(view, k) for k in range(len(comparison.measures))),
+        "warnings": _trust.warnings(view),
+        "failures": _trust.failures(view),
         "provenance": _provenance.provenance(comparison.provenance),
     }
     return _fill(
@@ -48,7 +45,7 @@ def render(comparison: Comparison) -> str:
             "counts": _sections.counts(comparison),
             "axes": escape(_words.axes(comparison)),
             **sections,
-            "payload": _embedded(payload(comparison, kind, curves)),
+            "payload": _embedded(payload(view)),
             "script": script,
         },
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from congruence import figures
-from congruence.figures import CurveKind, Scale
+from congruence.figures import Scale
 from congruence.measures import MeasureInfo
+from congruence.reporting._view import View
 from congruence.results import Comparison
 from congruence.results.text import coded, read_caveats
 
@@ -27,8 +28,9 @@ MOST_CELLS = 3_000_000
 """Numbers in the page; beyond it a cell is the mean of a block."""
 
 
-def payload(comparison: Comparison, kind: CurveKind, curves: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+def payload(view: View) -> dict[str, Any]:
     """Return what `page.js` draws, as plain data."""
+    comparison = view.comparison
     cells = comparison.dataset["value"].size
     block = math.ceil(math.sqrt(cells / MOST_CELLS))
     exact = cells <= MOST_EXACT
@@ -37,16 +39,16 @@ def payload(comparison: Comparison, kind: CurveKind, curves: Mapping[str, xr.Dat
         "b": _blocks(comparison.b, block),
         "block": block,
         "bytes": 8 if exact else 4,
-        "matrices": [_matrix(comparison, label, block, "<f8" if exact else "<f4") for label in comparison.measures],
-        "curve": _curve(comparison, kind, curves),
+        "matrices": [_matrix(view, label, block, "<f8" if exact else "<f4") for label in comparison.measures],
+        "curve": _curve(view),
     }
 
 
-def _matrix(comparison: Comparison, label: str, block: int, dtype: str) -> dict[str, Any]:
+def _matrix(view: View, label: str, block: int, dtype: str) -> dict[str, Any]:
     """Return one measure: numbers, colours for both scales, and what is said of each cell."""
-    values, info = comparison.matrix(label), comparison.infos[label]
-    notes, texts = _notes(comparison, label)
-    levels = comparison.levels(label).values
+    values, info = view.matrices[label], view.comparison.infos[label]
+    notes, texts = _notes(view.comparison, label)
+    levels = view.levels[label].values
     whole = block == 1
     return {
         "scales": {scale: _scale(values, info, scale) for scale in ("range", "data")},
@@ -94,24 +96,24 @@ def _blocks(names: Sequence[str], size: int) -> list[str]:
     return [f"{names[k]} … {names[min(k + size, len(names)) - 1]}" for k in range(0, len(names), size)]
 
 
-def _curve(comparison: Comparison, kind: CurveKind, curves: Mapping[str, xr.DataArray]) -> dict[str, Any] | None:
+def _curve(view: View) -> dict[str, Any] | None:
     """Return the curves over depth, or None if there is no pair to draw."""
-    layers = next(iter(curves.values()))["layer"].values.tolist()
+    layers = next(iter(view.curves.values()))["layer"].values.tolist()
     if not layers:
         return None
     series = []
-    for label, curve in curves.items():
-        level = comparison.levels(label).sel(a=curve["layer"], b=curve["partner"]).values
+    for label, curve in view.curves.items():
+        level = view.levels[label].sel(a=curve["layer"], b=curve["partner"]).values
         series.append(
             {
                 "label": label,
-                "group": panel(comparison.infos[label]),
+                "group": panel(view.comparison.infos[label]),
                 "partners": curve["partner"].values.tolist(),
                 "values": _plain(curve.values),
                 "levels": _plain(level),
             }
         )
-    return {"kind": kind, "layers": layers, "series": series}
+    return {"kind": view.kind, "layers": layers, "series": series}
 
 
 def panel(info: MeasureInfo) -> str:

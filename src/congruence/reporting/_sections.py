@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from congruence import figures
-from congruence.figures import CurveKind
 from congruence.reporting import _cards, _words
 from congruence.reporting._html import code, table
 from congruence.reporting._payload import panel
-from congruence.reporting._trust import caveat_groups
+from congruence.reporting._view import View
 from congruence.reporting._words import Glance, count, number
 from congruence.results import Comparison
 from congruence.results.markup import escape
@@ -44,16 +43,16 @@ def counts(comparison: Comparison) -> str:
     return "".join(items)
 
 
-def summary(comparison: Comparison, kind: CurveKind, curves: Mapping[str, xr.DataArray]) -> str:
+def summary(view: View) -> str:
     """Return the findings in words, and one row for each measure."""
-    found = [_words.glance(comparison, label, curve) for label, curve in curves.items()]
+    found = [_words.glance(view.comparison, label, curve) for label, curve in view.curves.items()]
     glances = [glance for glance in found if glance is not None]
-    rows = [_glance_row(comparison, glance) for glance in glances]
+    rows = [_glance_row(view.comparison, glance) for glance in glances]
     own = any(glance.own is not None for glance in glances)
     head = ["Measure", "Read as", "Most alike", "", "Least alike", ""] + ([_OWN] if own else [])
     rows = [row if own else row[:-1] for row in rows]
     caption = "" if not rows else table(head, rows, numbers=(2, 4))
-    return f"<p>{_words.findings(kind, glances)}{_trust(comparison)}</p>{caption}"
+    return f"<p>{_words.findings(view.kind, glances)}{_trust(view)}</p>{caption}"
 
 
 _OWN = "Namesake is the most alike"
@@ -71,12 +70,11 @@ def _pair(layer: str, partner: str) -> str:
     return code(layer) if layer == partner else f"{code(layer)} and {code(partner)}"
 
 
-def _trust(comparison: Comparison) -> str:
-    groups = caveat_groups(comparison)
-    failed = int(np.count_nonzero(comparison.dataset["status"].values == "failed"))
+def _trust(view: View) -> str:
+    failed = sum(group.cells for group in view.failures)
     said = ""
-    if groups:
-        listed = ", ".join(f"{code(group.name)} ({group.cells:,})" for group in groups)
+    if view.caveats:
+        listed = ", ".join(f"{code(group.name)} ({group.cells:,})" for group in view.caveats)
         said += f' Some values must be read with care: {listed}; see <a href="#warnings">warnings</a>.'
     if failed:
         said += f' {count(failed, "pair")} failed and {"has" if failed == 1 else "have"} no value; see <a href="#failures">failures</a>.'
@@ -86,21 +84,21 @@ def _trust(comparison: Comparison) -> str:
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 
-def curve(kind: CurveKind, comparison: Comparison, curves: Mapping[str, xr.DataArray]) -> str:
+def curve(view: View) -> str:
     """Return the place of the curves over depth, with their numbers as a table."""
-    layers = next(iter(curves.values()))["layer"].values.tolist()
+    layers = next(iter(view.curves.values()))["layer"].values.tolist()
     if not layers:
         return ""
-    groups = dict.fromkeys(panel(info) for info in comparison.infos.values())
+    groups = dict.fromkeys(panel(info) for info in view.comparison.infos.values())
     panels = "".join(
         f'<div class="panel" data-group="{escape(group)}"><p>{escape(group)}</p><svg role="img" aria-label="{escape(group)} over depth; the numbers are in the table below"></svg></div>'
         for group in groups
     )
-    dotted = any(np.isfinite(comparison.levels(label).values).any() for label in comparison.measures)
+    dotted = any(np.isfinite(level.values).any() for level in view.levels.values())
     hint = " Dotted: what unrelated data would give, where that is known." if dotted else ""
     return (
-        f'<section id="layers"><h2>Layer by layer</h2><p class="hint">{figures.CURVES[kind]}, in execution order.{hint}</p>'
-        f'<div class="chips" role="group" aria-label="Measures shown"></div><div class="panels">{panels}</div>{_curve_table(layers, curves)}</section>'
+        f'<section id="layers"><h2>Layer by layer</h2><p class="hint">{figures.CURVES[view.kind]}, in execution order.{hint}</p>'
+        f'<div class="chips" role="group" aria-label="Measures shown"></div><div class="panels">{panels}</div>{_curve_table(layers, view.curves)}</section>'
     )
 
 
@@ -114,10 +112,11 @@ def _curve_table(layers: Sequence[str], curves: Mapping[str, xr.DataArray]) -> s
     return f"<details><summary>The numbers</summary>{table(head, rows, numbers=range(1, len(head)), kind='values')}{more}</details>"
 
 
-def measure(comparison: Comparison, place: int) -> str:
+def measure(view: View, place: int) -> str:
     """Return one measure: its matrix, its card and its values as a table."""
+    comparison = view.comparison
     label = comparison.measures[place]
-    info, values = comparison.infos[label], comparison.matrix(label)
+    info, values = comparison.infos[label], view.matrices[label]
     known = values.values[np.isfinite(values.values)]
     span = f"from {number(known.min())} to {number(known.max())}" if known.size else "without values"
     described = f"Heatmap of {label}, {len(comparison.a)} rows and {len(comparison.b)} columns, {span}"
