@@ -1,0 +1,215 @@
+"""Every measure again, from the papers' formulas in plain NumPy and SciPy; nothing here comes from congruence.
+
+X and Y are (n, p) float64 arrays. Formulas are the slow, direct ones: explicit centring matrices, Gram matrices from
+`cdist`, covariances and their roots, generalised eigenproblems, loops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg
+import scipy.stats
+from scipy.spatial.distance import cdist, pdist
+
+# ---- centred kernel alignment (Kornblith et al. 2019) ----------------------------------------------------------------
+
+
+def centring(n):
+    return np.eye(n) - np.ones((n, n)) / n
+
+
+def gram(x, kernel="linear", bandwidth=0.4, degree=3):
+    if kernel == "cosine":
+        return 1 - cdist(x, x, "cosine")
+    x = centring(len(x)) @ x
+    if kernel == "linear":
+        return x @ x.T
+    if kernel == "polynomial":
+        return (x @ x.T / (np.linalg.norm(x) ** 2 / len(x)) + 1) ** degree
+    distances = pdist(x)
+    sigma = bandwidth * np.median(distances[distances > 0])
+    square = cdist(x, x)
+    return np.exp(-(square**2) / (2 * sigma**2)) if kernel == "rbf" else np.exp(-square / sigma)
+
+
+def hsic(k, m):
+    h = centring(len(k))
+    return np.trace(k @ h @ m @ h)
+
+
+def hsic1(k, m):
+    """Song et al. 2012, eq. 4, term by term."""
+    n = len(k)
+    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    one = np.ones(n)
+    first = np.trace(k @ m)
+    second = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+    third = 2 * (one @ k @ m @ one) / (n - 2)
+    return (first + second - third) / (n * (n - 3))
+
+
+def zero_diagonal(k, m):
+    h = centring(len(k))
+    k, m = h @ k @ h, h @ m @ h
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(m, 0)
+    return np.sum(k * m)
+
+
+def cka(x, y, kernel="linear", estimator="biased", **parameters):
+    inner = {"biased": hsic, "debiased": hsic1, "zero_diagonal": zero_diagonal}[estimator]
+    k, m = gram(x, kernel, **parameters), gram(y, kernel, **parameters)
+    return inner(k, m) / math.sqrt(inner(k, k) * inner(m, m))
+
+
+def demo_centred(k):
+    """The debiased centring of Kornblith's public demo: means of off-diagonal rows, taken out twice over."""
+    n = len(k)
+    k = k.copy()
+    np.fill_diagonal(k, 0)
+    means = k.sum(axis=0) / (n - 2)
+    means -= means.sum() / (2 * (n - 1))
+    k = k - means[:, None] - means[None, :]
+    np.fill_diagonal(k, 0)
+    return k
+
+
+def demo_debiased_cka(x, y):
+    k, m = demo_centred(gram(x)), demo_centred(gram(y))
+    return np.sum(k * m) / (np.linalg.norm(k) * np.linalg.norm(m))
+
+
+# ---- canonical correlations ------------------------------------------------------------------------------------------
+
+
+def basis(x):
+    """An orthonormal basis of the centred columns, by QR with pivoting: no singular values involved."""
+    centred = centring(len(x)) @ x
+    q, r, _ = scipy.linalg.qr(centred, mode="economic", pivoting=True)
+    size = np.abs(np.diag(r))
+    return q[:, size > 1e-12 * size[0]]
+
+
+def correlations(x, y):
+    return scipy.linalg.svdvals(basis(x).T @ basis(y))
+
+
+def correlations_by_eigenproblem(x, y):
+    """Σ_xy Σ_yy⁻¹ Σ_yx a = ρ² Σ_xx a, for full column rank and p_x <= p_y."""
+    x, y = centring(len(x)) @ x, centring(len(y)) @ y
+    cross = x.T @ y
+    squares = scipy.linalg.eigh(cross @ np.linalg.solve(y.T @ y, cross.T), x.T @ x, eigvals_only=True)
+    return np.sqrt(squares[::-1])
+
+
+def cca(x, y, statistic="mean"):
+    return np.mean(correlations(x, y) ** (2 if statistic == "mean_squared" else 1))
+
+
+def leading(x, variance=0.99, components=None, threshold_on="variance"):
+    """Centred data projected to its leading principal components."""
+    centred = centring(len(x)) @ x
+    _, s, axes = scipy.linalg.svd(centred, full_matrices=False)
+    share = np.cumsum(s ** (2 if threshold_on == "variance" else 1))
+    k = components or 1 + int(np.sum(share < variance * share[-1]))
+    return centred @ axes[:k].T
+
+
+def svcca(x, y, statistic="mean", **truncation):
+    return cca(leading(x, **truncation), leading(y, **truncation), statistic)
+
+
+def inverse_root(sigma):
+    """Σ^{-1/2} on the range of Σ."""
+    values, vectors = scipy.linalg.eigh(sigma)
+    keep = values > 1e-11 * values[-1]
+    return (vectors[:, keep] / np.sqrt(values[keep])) @ vectors[:, keep].T
+
+
+def standardised(x):
+    """Centred columns of unit norm: the same column space with the best conditioned covariance there is."""
+    centred = centring(len(x)) @ x
+    norms = np.linalg.norm(centred, axis=0)
+    return centred[:, norms > 1e-13 * norms.max()] / norms[norms > 1e-13 * norms.max()]
+
+
+def pwcca(x, y, weights="first"):
+    """Morcos et al. 2018: h_i = u_iᵀ Σ11^{-1/2} L1, α_i = Σ_j |⟨h_i, z_j⟩| over the centred neurons z_j of L1."""
+    if weights == "mean":
+        return (pwcca(x, y) + pwcca(y, x)) / 2
+    if weights == "smaller" and basis(y).shape[1] < basis(x).shape[1]:
+        return pwcca(y, x)
+    l1, l2 = standardised(x).T, standardised(y).T  # neurons x data points, as in the paper
+    root1, root2 = inverse_root(l1 @ l1.T), inverse_root(l2 @ l2.T)
+    u, rho, _ = scipy.linalg.svd(root1 @ (l1 @ l2.T) @ root2)
+    m = min(basis(x).shape[1], basis(y).shape[1])
+    h = (u.T @ root1 @ l1)[:m]
+    alpha = np.abs(h @ (centring(len(x)) @ x)).sum(axis=1)
+    return np.sum(alpha * rho[:m]) / np.sum(alpha)
+
+
+# ---- Procrustes and shape metrics ------------------------------------------------------------------------------------
+
+
+def padded(x, y):
+    width = max(x.shape[1], y.shape[1])
+    return (np.pad(side, ((0, 0), (0, width - side.shape[1]))) for side in (x, y))
+
+
+def procrustes(x, y, form="angular"):
+    x, y = padded(centring(len(x)) @ x, centring(len(y)) @ y)
+    if form == "size_and_shape":
+        rotation, _ = scipy.linalg.orthogonal_procrustes(y, x)
+        return np.linalg.norm(x - y @ rotation)
+    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    rotation, nuclear = scipy.linalg.orthogonal_procrustes(y, x)
+    chord = np.linalg.norm(x - y @ rotation)
+    return {"angular": math.acos(min(1.0, nuclear)), "normalised": chord, "squared": chord**2}[form]
+
+
+def partially_whitened(x, alpha):
+    """φ(X) = X (αI + (1 - α) Σ^{-1/2}), ‖X‖_F = √n, Σ = XᵀX/n, on the range of X."""
+    n = len(x)
+    x = centring(n) @ x
+    x = x * math.sqrt(n) / np.linalg.norm(x)
+    return x @ (alpha * np.eye(x.shape[1]) + (1 - alpha) * inverse_root(x.T @ x / n))
+
+
+def shape(x, y, alpha=1.0, form="angular"):
+    x, y = padded(partially_whitened(x, alpha), partially_whitened(y, alpha))
+    rotation, nuclear = scipy.linalg.orthogonal_procrustes(y, x)
+    if form == "euclidean":
+        return np.linalg.norm(x - y @ rotation)
+    return math.acos(min(1.0, nuclear / (np.linalg.norm(x) * np.linalg.norm(y))))
+
+
+# ---- regression, similarity of dissimilarities, neighbours -----------------------------------------------------------
+
+
+def linear_regression(x, y):
+    """1 - residuals over variance of an ordinary least-squares fit of Y, with an intercept."""
+    design = np.column_stack([np.ones(len(x)), standardised(x)])
+    fitted = design @ scipy.linalg.lstsq(design, y, cond=1e-12)[0]
+    return 1 - np.sum((y - fitted) ** 2) / np.sum((y - y.mean(axis=0)) ** 2)
+
+
+def rsa(x, y, rdm="correlation", compare="spearman"):
+    metric = "sqeuclidean" if rdm == "squared_euclidean" else rdm
+    a, b = pdist(x, metric), pdist(y, metric)
+    if compare == "cosine":
+        return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+    test = {"spearman": scipy.stats.spearmanr, "pearson": scipy.stats.pearsonr, "kendall": scipy.stats.kendalltau}
+    return test[compare](a, b).statistic
+
+
+def mutual_knn(x, y, k=10, metric="cosine"):
+    n, common = len(x), 0
+    near = []
+    for side in (x, y):
+        distances = cdist(side, side, metric)
+        near.append([set(sorted((j for j in range(n) if j != i), key=lambda j: distances[i, j])[:k]) for i in range(n)])
+    for a, b in zip(*near, strict=True):
+        common += len(a & b)
+    return common / (n * k)
