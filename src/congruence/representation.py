@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,6 +100,10 @@ class Representation:
         """Stimulus ids as text; positions where none were given."""
         return np.arange(self.n).astype(str) if self.ids is None else np.asarray(self.ids)
 
+    def load(self) -> Representation:
+        """Return the representation itself: its values are at hand (see `Deferred`)."""
+        return self
+
     def matrix(self, steps: _steps.StepSpec = None) -> Representation:
         """Return the representation as (n, p) values, after `steps` (chosen by shape if None)."""
         chosen = _steps.parse_steps(steps)
@@ -124,6 +128,65 @@ class Representation:
         return f"Representation({self.name!r}, shape={tuple(self.values.shape)}, ids={'given' if self.ids is not None else 'positions'}{applied})"
 
 
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """A representation on disk: name, shape and ids are known, values are read whenever they are asked for.
+
+    Parameters
+    ----------
+    name : str
+        Label in results.
+    shape : tuple of int
+        (n, p).
+    opener : callable
+        Returns the Representation; it can be pickled, so that a worker elsewhere reads for itself.
+    ids : ndarray, optional
+        Stimulus ids.
+    origin : Origin
+        Where it comes from.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    opener: Callable[[], Representation]
+    ids: Ids | None = None
+    origin: Origin = Origin()
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return self.shape[0]
+
+    @property
+    def p(self) -> int:
+        """Number of features."""
+        return self.shape[1]
+
+    @property
+    def stimulus_ids(self) -> Ids:
+        """Stimulus ids as text; positions where none were given."""
+        return np.arange(self.n).astype(str) if self.ids is None else self.ids
+
+    def load(self) -> Representation:
+        """Read the values.
+
+        Raises
+        ------
+        AlignmentError
+            If what is read is not what was announced: the file has changed.
+        """
+        found = dataclasses.replace(self.opener(), name=self.name)
+        fingerprint = found.origin.fingerprint
+        if tuple(found.values.shape) != self.shape or fingerprint != self.origin.fingerprint:
+            message = f"{self.name} has changed on disk since the comparison began; start again with what is there now."
+            raise AlignmentError(message)
+        return found
+
+
+Source = Representation | Deferred
+"""What the engine compares: values at hand, or read when their turn comes."""
+
+
 def check_ids(ids: Any, n: int, name: str) -> Ids:
     """Return ids as an array of text, checked for number and uniqueness."""
     array = np.asarray([str(i) for i in ids])
@@ -146,7 +209,7 @@ def _describe(a: Ids, b: Ids) -> str:
     return "; ".join(shown)
 
 
-def require_aligned(a: Representation, b: Representation) -> None:
+def require_aligned(a: Source, b: Source) -> None:
     """Raise unless both representations hold the same stimuli in the same order.
 
     Raises

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
+from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape
 from congruence.engine.journal import Journal, Mode, is_run, require_writable_run
+from congruence.engine.plan import MeasurePlan, Plan, make_plan
 from congruence.engine.run import run_comparison
 
 __all__ = [
@@ -11,11 +12,15 @@ __all__ = [
     "Job",
     "Journal",
     "Mode",
+    "MeasurePlan",
     "OnError",
     "Pairs",
+    "Plan",
     "Progress",
     "Row",
+    "Shape",
     "is_run",
+    "make_plan",
     "require_writable_run",
     "run_comparison",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from congruence import validate
 from congruence.errors import AlignmentError, Caveat, InputError, ParameterError, UnknownNameError
 from congruence.measures import Measure
-from congruence.representation import Representation, require_aligned
+from congruence.representation import Deferred, Source, require_aligned
 
 Pairs = str | Sequence[tuple[str, str]]
 """``"all"``, ``"matched"`` (equal names) or a list of (a, b) names."""
@@ -50,12 +50,46 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What the planner knows of a comparison.
+
+    Parameters
+    ----------
+    n : int
+        Stimuli.
+    widths_a, widths_b : tuple of int
+        Features of every representation; `widths_b` is None within one side.
+    """
+
+    n: int
+    widths_a: tuple[int, ...]
+    widths_b: tuple[int, ...] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many representations there are."""
+        return len(self.widths_a) + len(self.widths_b or ())
+
+    @property
+    def widest(self) -> int:
+        """The greatest number of features, which bounds every cost."""
+        return max((*self.widths_a, *(self.widths_b or ())))
+
+    def pairs(self, *, symmetric: bool) -> int:
+        """Return how many pairs are computed."""
+        if self.widths_b is not None:
+            return len(self.widths_a) * len(self.widths_b)
+        r = len(self.widths_a)
+        return r * (r + 1) // 2 if symmetric else r * r
+
+
+@dataclass(frozen=True)
 class Job:
     """Representations and measures, with the pairs that are wanted.
 
     Parameters
     ----------
-    a, b : sequence of Representation
+    a, b : sequence of Representation or Deferred
         The two sides, as (n, p) values with common stimuli. `within` says that b is a.
     measures : sequence of Measure
         Distinct measures.
@@ -63,19 +97,22 @@ class Job:
         Which pairs to compute.
     within : bool
         Whether `a` is compared with itself; symmetric measures are then computed once a pair.
+    titles : tuple of str
+        What messages call each of `representations`: its name, with its model where the name alone is ambiguous.
     """
 
-    a: tuple[Representation, ...]
-    b: tuple[Representation, ...]
+    a: tuple[Source, ...]
+    b: tuple[Source, ...]
     measures: tuple[Measure[Any], ...]
     wanted: np.ndarray[Any, np.dtype[np.bool_]]
     within: bool
+    titles: tuple[str, ...]
 
     @classmethod
     def build(
         cls,
-        a: Sequence[Representation],
-        b: Sequence[Representation] | None,
+        a: Sequence[Source],
+        b: Sequence[Source] | None,
         measures: Sequence[Measure[Any]],
         pairs: Pairs = "all",
     ) -> Job:
@@ -89,7 +126,7 @@ class Job:
             raise ParameterError(message)
         _require_aligned([*first, *(second if b is not None else ())])
         wanted = _wanted([r.name for r in first], [r.name for r in second], pairs)
-        return cls(first, second, tuple(measures), wanted, b is None)
+        return cls(first, second, tuple(measures), wanted, b is None, _titles(first, () if b is None else second))
 
     @property
     def n(self) -> int:
@@ -97,22 +134,31 @@ class Job:
         return self.a[0].n
 
     @property
-    def representations(self) -> tuple[Representation, ...]:
+    def representations(self) -> tuple[Source, ...]:
         """Every representation once: side a, then side b."""
         return self.a if self.within else (*self.a, *self.b)
+
+    @property
+    def shape(self) -> Shape:
+        """What the planner needs to know."""
+        return Shape(self.n, tuple(r.p for r in self.a), None if self.within else tuple(r.p for r in self.b))
 
     def b_index(self, j: int) -> int:
         """Return the index of b[j] among `representations`."""
         return j if self.within else len(self.a) + j
 
-    def title(self, index: int) -> str:
-        """Return what messages call a representation: its name, with its model where the name alone is ambiguous."""
-        representation = self.representations[index]
-        counts = Counter(r.name for r in self.representations)
-        if counts[representation.name] == 1:
-            return representation.name
-        side = "A" if index < len(self.a) else "B"
-        return f"{representation.origin.model or side}: {representation.name}"
+    def part(self, rows: Sequence[int], columns: Sequence[int]) -> Job:
+        """Return the job of some rows and columns."""
+        same = self.within and list(rows) == list(columns)
+        places = [*rows, *(() if same else map(self.b_index, columns))]
+        return Job(
+            tuple(self.a[i] for i in rows),
+            tuple(self.b[j] for j in columns),
+            self.measures,
+            self.wanted[np.ix_(rows, columns)],
+            same,
+            tuple(self.titles[k] for k in places),
+        )
 
     def to_compute(self, measure: Measure[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Return which cells must be computed: those wanted, and of a symmetric measure within one side one half."""
@@ -129,10 +175,18 @@ def _require_unique(names: Sequence[str], what: str) -> None:
         raise ParameterError(message)
 
 
-def _require_aligned(representations: Sequence[Representation]) -> None:
+def _titles(a: Sequence[Source], b: Sequence[Source]) -> tuple[str, ...]:
+    counts = Counter(source.name for source in (*a, *b))
+    sides = [("A", source) for source in a] + [("B", source) for source in b]
+    return tuple(s.name if counts[s.name] == 1 else f"{s.origin.model or side}: {s.name}" for side, s in sides)
+
+
+def _require_aligned(representations: Sequence[Source]) -> None:
     first = representations[0]
     for other in representations[1:]:
         require_aligned(first, other)
+        if isinstance(first, Deferred) or isinstance(other, Deferred):
+            continue  # what is read from disk is NumPy's
         try:
             validate.require_same_namespace(first.values, other.values)
         except InputError as error:

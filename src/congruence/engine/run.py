@@ -10,34 +10,38 @@ from typing import Any
 import numpy as np
 
 from congruence.engine.assemble import assemble
+from congruence.engine.executors import compute_tiles, opened
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
 from congruence.engine.journal import Journal
-from congruence.engine.tiles import States, Wanted, compute_tile
+from congruence.engine.plan import Plan, make_plan
+from congruence.engine.segments import compute_segments
+from congruence.engine.tiles import Tile, Wanted, rows_of
 from congruence.errors import ParameterError
 from congruence.measures import Measure
-from congruence.representation import Representation
+from congruence.representation import Source
 from congruence.results import Comparison
 
 
 def run_comparison(
-    a: Sequence[Representation],
-    b: Sequence[Representation] | None,
+    a: Sequence[Source],
+    b: Sequence[Source] | None,
     measures: Sequence[Measure[Any]],
     *,
     pairs: Pairs = "all",
     on_error: OnError = "raise",
     dtype: str | None = None,
+    memory: str | float | None = None,
+    executor: Any = None,
     journal: Journal | None = None,
     known: Iterable[Row] = (),
     progress: Callable[[Progress], None] | None = None,
-    group: int = 64,
     provenance: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compute all wanted pairs.
 
     Parameters
     ----------
-    a, b : sequence of Representation
+    a, b : sequence of Representation or Deferred
         The two sides as (n, p) values; `b=None` compares within `a`, both orders and the diagonal included.
     measures : sequence of Measure
         What to compute.
@@ -47,14 +51,16 @@ def run_comparison(
         Whether the first failure ends the run, or failed pairs get NaN, a status and a reason.
     dtype : {"float32", "float64"}, optional
         Precision; see `Measure.__call__`.
+    memory : int, float or str, optional
+        Budget beside the input, such as ``"4GB"``; half of the machine's memory by default.
+    executor : optional
+        Where tiles are computed; see `congruence.engine.executors.opened`.
     journal : Journal, optional
         An open journal: finished rows are written to it, and those that it holds are not computed again.
     known : iterable of Row
         Rows known from elsewhere (an earlier result that is being updated); only their cells are reused.
     progress : callable, optional
         Called with a `Progress` after every tile.
-    group : int
-        How many representations a side a tile has; their prepared states are held at once.
     provenance : mapping, optional
         What the result says about its making.
 
@@ -67,26 +73,43 @@ def run_comparison(
         message = f"on_error must be 'raise' or 'record'; got {on_error!r}."
         raise ParameterError(message)
     job = Job.build(a, b, measures, pairs)
+    plan = make_plan(job.shape, job.measures, memory)
     rows = _known_cells(job, itertools.chain(known, journal.rows if journal else ()))
+    missing = {measure.label: _missing(job, measure, rows, job.to_compute(measure)) for measure in job.measures}
     total = sum(int(job.to_compute(measure).sum()) for measure in job.measures)
-    done, start = 0, time.perf_counter()
-    for measure in job.measures:
-        wanted = job.to_compute(measure)
-        missing = _missing(job, measure, rows, wanted)
-        done += int(wanted.sum() - missing.sum())
-        states = States(job, measure, dtype, on_error)
-        for tile_rows, tile_columns in _tiles(job, missing, group):
-            states.load(sorted({*tile_rows, *(job.b_index(j) for j in tile_columns)}))
-            cells = compute_tile(job, measure, states, tile_rows, tile_columns, missing, on_error)
-            finished = [Row(measure.label, job.a[i].name, found) for i, found in cells.items() if found]
-            for row in finished:
-                rows.setdefault((row.measure, row.a), {}).update(row.cells)
-            if journal:
-                journal.record(finished)
-            done += sum(len(row.cells) for row in finished)
-            if progress:
-                progress(Progress(done, total, measure.label, time.perf_counter() - start))
+    done, start = total - sum(int(cells.sum()) for cells in missing.values()), time.perf_counter()
+    for label, finished in _finished(job, plan, missing, dtype, on_error, executor):
+        for row in finished:
+            rows.setdefault((row.measure, row.a), {}).update(row.cells)
+        if journal:
+            journal.record(finished)
+        done += sum(len(row.cells) for row in finished)
+        if progress:
+            progress(Progress(done, total, label, time.perf_counter() - start))
     return assemble(job, rows, provenance or {})
+
+
+def _finished(
+    job: Job, plan: Plan, missing: Mapping[str, Wanted], dtype: str | None, on_error: OnError, executor: Any
+) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the rows of every tile as it is finished, with the label of its measure."""
+    planned = list(zip(job.measures, plan.measures, strict=True))
+    tiles = [
+        Tile(job.part(rows, columns), measure, wanted[np.ix_(rows, columns)], dtype, on_error)
+        for measure, how in planned
+        if not how.streams
+        for wanted in (missing[measure.label],)
+        for rows, columns in _tiles(job, wanted, how.group)
+    ]
+    with opened(executor) as pool:
+        for tile, rows in compute_tiles(tiles, pool):
+            yield tile.measure.label, rows
+    for measure, how in planned:
+        if how.streams and missing[measure.label].any():
+            cells = compute_segments(
+                job, measure, missing[measure.label], memory=how.stack_bytes, dtype=dtype, on_error=on_error
+            )
+            yield measure.label, rows_of(job, measure, cells)
 
 
 def _missing(

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from congruence.engine.job import Cell, Job, OnError
+from congruence.engine.job import Cell, Job, OnError, Row
 from congruence.errors import CongruenceError
 from congruence.measures import Finding, Measure
 from congruence.measures.parallel import parallel
+from congruence.representation import Source
 
 Wanted = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class States:
-    """Prepared states of one measure; a failure is remembered with its message.
+    """Prepared states of one measure, kept from tile to tile; a failure is remembered with its message.
 
     Parameters
     ----------
-    job : Job
-        Where the representations are.
     measure : Measure
         What prepares them.
     dtype : str, optional
@@ -31,40 +31,42 @@ class States:
         Whether a failure is raised or remembered.
     """
 
-    def __init__(self, job: Job, measure: Measure[Any], dtype: str | None, on_error: OnError) -> None:
-        self._job, self._measure, self._dtype, self._on_error = job, measure, dtype, on_error
+    def __init__(self, measure: Measure[Any], dtype: str | None, on_error: OnError) -> None:
+        self._measure, self._dtype, self._on_error = measure, dtype, on_error
         self._known: dict[int, Any] = {}
-        self.failures: dict[int, str] = {}
+        self._failures: dict[int, str] = {}
 
-    def load(self, indices: Sequence[int]) -> None:
+    def load(self, sources: Sequence[Source], titles: Sequence[str]) -> None:
         """Prepare the given representations, over the cores, and forget all others."""
-        self._known = {index: self._known[index] for index in indices if index in self._known}
-        missing = [index for index in indices if index not in self._known and index not in self.failures]
-        self._known.update(
-            (index, state)
-            for index, state in zip(missing, parallel(self._attempt, missing), strict=True)
-            if state is not None
-        )
+        asked = {id(source): (source, title) for source, title in zip(sources, titles, strict=True)}
+        self._known = {key: state for key, state in self._known.items() if key in asked}
+        missing = [key for key in asked if key not in self._known and key not in self._failures]
+        prepared = parallel(lambda key: self._attempt(key, *asked[key]), missing)
+        self._known.update((key, state) for key, state in zip(missing, prepared, strict=True) if state is not None)
 
-    def __getitem__(self, index: int) -> Any:
-        return self._known[index]
+    def __getitem__(self, source: Source) -> Any:
+        return self._known[id(source)]
 
-    def _attempt(self, index: int) -> Any:
+    def failure(self, source: Source) -> str:
+        """Return why preparing a representation failed, or nothing."""
+        return self._failures.get(id(source), "")
+
+    def _attempt(self, key: int, source: Source, title: str) -> Any:
         try:
-            return self._prepare(index)
+            return prepare(self._measure, source, title, self._dtype)
         except Exception as error:
             if self._on_error == "raise":
                 raise
-            self.failures[index] = describe(error)
+            self._failures[key] = describe(error)
             return None
 
-    def _prepare(self, index: int) -> Any:
-        title = self._job.title(index)
-        values = self._measure.admit(self._job.representations[index].values, title, self._dtype)
-        try:
-            return self._measure.prepare(values)
-        except CongruenceError as error:
-            raise error.about(title) from None
+
+def prepare(measure: Measure[Any], source: Source, title: str, dtype: str | None) -> Any:
+    """Return the state of a representation; errors say which one they concern."""
+    try:
+        return measure.prepare(measure.admit(source.load().values, title, dtype))
+    except CongruenceError as error:
+        raise error.about(title) from None
 
 
 def describe(error: Exception) -> str:
@@ -72,78 +74,95 @@ def describe(error: Exception) -> str:
     return str(error) if isinstance(error, CongruenceError) else f"{type(error).__name__}: {error}"
 
 
-def compute_tile(
-    job: Job,
-    measure: Measure[Any],
-    states: States,
-    rows: Sequence[int],
-    columns: Sequence[int],
-    wanted: Wanted,
-    on_error: OnError,
-) -> dict[int, dict[str, Cell]]:
-    """Return the wanted cells of a tile by row index and column name.
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A part of a job for one measure; it can be sent to another process.
 
     Parameters
     ----------
-    rows, columns : sequence of int
-        Indices into `job.a` and `job.b`, whose states are loaded.
+    job : Job
+        The representations of the tile, as a job of their own.
+    measure : Measure
+        What to compute.
     wanted : ndarray of bool, shape (len(job.a), len(job.b))
-        Which cells to compute.
+        Which cells.
+    dtype : str, optional
+        Precision; see `Measure.__call__`.
+    on_error : {"raise", "record"}
+        Whether the first failure is raised, or failed cells say why.
     """
-    found: dict[int, dict[str, Cell]] = {i: {} for i in rows}
-    good_rows = [i for i in rows if i not in states.failures]
-    good_columns = [j for j in columns if job.b_index(j) not in states.failures]
-    for i in rows:
-        for j in columns:
-            reasons = dict.fromkeys(states.failures[k] for k in (i, job.b_index(j)) if k in states.failures)
-            if reasons and wanted[i, j]:
-                found[i][job.b[j].name] = Cell(status="failed", reason="; ".join(reasons))
-    cells = [(i, j) for i in good_rows for j in good_columns if wanted[i, j]]
-    if not cells:
-        return found
-    by_block = _by_block(job, measure, states, good_rows, good_columns, cells)
-    if by_block is None:
-        by_block = parallel(lambda at: _single(job, measure, states, *at, on_error), cells)
-    for (i, j), cell in zip(cells, by_block, strict=True):
-        found[i][job.b[j].name] = cell
-    return found
+
+    job: Job
+    measure: Measure[Any]
+    wanted: Wanted
+    dtype: str | None
+    on_error: OnError
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return int(self.wanted.sum())
+
+    def compute(self, states: States | None = None) -> list[Row]:
+        """Return the wanted cells, row by row.
+
+        Parameters
+        ----------
+        states : States, optional
+            States to reuse and to leave behind for the next tile.
+        """
+        states = states or States(self.measure, self.dtype, self.on_error)
+        states.load(self.job.representations, self.job.titles)
+        bad_a, bad_b = ([states.failure(source) for source in side] for side in (self.job.a, self.job.b))
+        cells: dict[tuple[int, int], Cell] = {}
+        for i, j in np.argwhere(self.wanted):
+            reasons = dict.fromkeys(filter(None, (bad_a[i], bad_b[j])))
+            if reasons:
+                cells[int(i), int(j)] = Cell(status="failed", reason="; ".join(reasons))
+        todo = [(i, j) for i, j in np.argwhere(self.wanted).tolist() if (i, j) not in cells]
+        if todo:
+            rows = [i for i, reason in enumerate(bad_a) if not reason]
+            columns = [j for j, reason in enumerate(bad_b) if not reason]
+            found = self._by_block(states, rows, columns, todo)
+            cells.update(zip(todo, found or parallel(lambda at: self._single(states, *at), todo), strict=True))
+        return rows_of(self.job, self.measure, cells)
+
+    def _by_block(
+        self, states: States, rows: Sequence[int], columns: Sequence[int], todo: Sequence[tuple[int, int]]
+    ) -> list[Cell] | None:
+        """Return the cells from the block kernel; None where few cells of the tile are wanted or the kernel fails."""
+        first, second = [states[self.job.a[i]] for i in rows], [states[self.job.b[j]] for j in columns]
+        if len(todo) < len(rows) * len(columns) // (4 if self.job.within else 2):
+            return None
+        start = time.perf_counter()
+        try:
+            block = self.measure.examine_block(first, first if self.job.within else second)
+        except Exception:  # whatever it is, the pair loop meets it again and can say for which pair
+            return None
+        seconds = (time.perf_counter() - start) / len(todo)
+        row_of, column_of = ({k: place for place, k in enumerate(side)} for side in (rows, columns))
+        places = [(row_of[i], column_of[j]) for i, j in todo]
+        return [Cell(float(block.values[at]), "ok", "", block.caveats.get(at, ()), seconds) for at in places]
+
+    def _single(self, states: States, i: int, j: int) -> Cell:
+        """Return one cell, or why there is none."""
+        start = time.perf_counter()
+        try:
+            found: Finding = self.measure.examine(states[self.job.a[i]], states[self.job.b[j]])
+        except Exception as error:
+            if self.on_error == "raise":
+                if isinstance(error, CongruenceError):
+                    titles = self.job.titles
+                    pair = f"{self.measure.label} of {titles[i]} and {titles[self.job.b_index(j)]}"
+                    raise error.about(pair) from None
+                raise
+            return Cell(status="failed", reason=describe(error), seconds=time.perf_counter() - start)
+        return Cell(found.value, "ok", "", found.caveats, time.perf_counter() - start)
 
 
-def _by_block(
-    job: Job,
-    measure: Measure[Any],
-    states: States,
-    rows: Sequence[int],
-    columns: Sequence[int],
-    cells: Sequence[tuple[int, int]],
-) -> list[Cell] | None:
-    """Return the cells from the block kernel; None where few cells of the tile are wanted or the kernel fails."""
-    first, second = [states[i] for i in rows], [states[job.b_index(j)] for j in columns]
-    same = job.within and list(rows) == list(columns)
-    if len(cells) < len(rows) * len(columns) // (4 if same else 2):
-        return None
-    start = time.perf_counter()
-    try:
-        block = measure.examine_block(first, first if same else second)
-    except Exception:  # whatever it is, the pair loop meets it again and can say for which pair
-        return None
-    seconds = (time.perf_counter() - start) / len(cells)
-    row_of, column_of = ({k: place for place, k in enumerate(side)} for side in (rows, columns))
-    places = [(row_of[i], column_of[j]) for i, j in cells]
-    return [Cell(float(block.values[at]), "ok", "", block.caveats.get(at, ()), seconds) for at in places]
-
-
-def _single(job: Job, measure: Measure[Any], states: States, i: int, j: int, on_error: OnError) -> Cell:
-    """Return one cell, or why there is none."""
-    start = time.perf_counter()
-    first, second = i, job.b_index(j)
-    try:
-        found: Finding = measure.examine(states[first], states[second])
-    except Exception as error:
-        if on_error == "raise":
-            if isinstance(error, CongruenceError):
-                pair = f"{measure.label} of {job.title(first)} and {job.title(second)}"
-                raise error.about(pair) from None
-            raise
-        return Cell(status="failed", reason=describe(error), seconds=time.perf_counter() - start)
-    return Cell(found.value, "ok", "", found.caveats, time.perf_counter() - start)
+def rows_of(job: Job, measure: Measure[Any], cells: dict[tuple[int, int], Cell]) -> list[Row]:
+    """Return cells by index as rows by name."""
+    found: dict[int, dict[str, Cell]] = {}
+    for (i, j), cell in cells.items():
+        found.setdefault(i, {})[job.b[j].name] = cell
+    return [Row(measure.label, job.a[i].name, found[i]) for i in sorted(found)]

@@ -143,7 +143,29 @@ def segment_energies(first: GramSource, second: GramSource | None, segment: Segm
     right = left if second is None else _stacked_rows(second, segment)
     xp = array_namespace(left)
     own = [linalg.to_numpy(xp.vecdot(side, side)) for side in ((left,) if second is None else (left, right))]
-    return Energies(linalg.to_numpy(left @ xp.matrix_transpose(right)), own[0], own[-1])
+    return Energies(_products(left, None if second is None else right), own[0], own[-1])
+
+
+def _products(left: Array, right: Array | None) -> Matrix:
+    """Return the inner products of the rows of one or two matrices, in float64.
+
+    On the CPU block by block over the cores; the blocks depend on the number of rows alone, and so do the last bits.
+    """
+    others = left if right is None else right
+    if not is_numpy_array(left):
+        return np.asarray(linalg.to_numpy(left @ array_namespace(left).matrix_transpose(others)), dtype=np.float64)
+    result = np.empty((left.shape[0], others.shape[0]))
+    edge = 32 if max(result.shape) < 512 else 128
+    starts = [range(0, size, edge) for size in result.shape]
+
+    def fill(at: tuple[int, int]) -> None:
+        i, j = at
+        result[i : i + edge, j : j + edge] = left[i : i + edge] @ others[j : j + edge].T
+        if right is None and i != j:
+            result[j : j + edge, i : i + edge] = result[i : i + edge, j : j + edge].T
+
+    parallel(fill, [(i, j) for i in starts[0] for j in starts[1] if right is not None or j >= i])
+    return result
 
 
 def _stacked_rows(source: GramSource, segment: Segment) -> Array:
@@ -187,8 +209,9 @@ def stacked_products(first: Sequence[Array], second: Sequence[Array]) -> Matrix:
     """Return the inner products of all pairs of vectors, in float64."""
     xp = array_namespace(first[0])
     left = xp.stack([xp.astype(vector, xp.float64, copy=False) for vector in first])
-    right = left if same_states(first, second) else xp.stack([xp.astype(v, xp.float64, copy=False) for v in second])
-    return linalg.to_numpy(left @ xp.matrix_transpose(right))
+    if same_states(first, second):
+        return _products(left, None)
+    return _products(left, xp.stack([xp.astype(vector, xp.float64, copy=False) for vector in second]))
 
 
 # ---- sums of singular values -----------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""Threads over independent work, with one-thread linear algebra inside: decompositions do not scale with threads."""
+"""Threads over independent work, with one-thread linear algebra inside: decompositions do not scale with threads.
+
+Work is divided in the same way however many cores there are, and BLAS keeps to one thread in it, so that a result does
+not depend on the machine's cores down to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TypeVar
 
@@ -13,6 +18,8 @@ from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_alone: ContextVar[bool] = ContextVar("_alone", default=False)
 
 
 @cache
@@ -28,15 +35,29 @@ def cores() -> int:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Keep BLAS and LAPACK to one thread while we run one pair a thread: decompositions do not scale with threads."""
+    """Keep BLAS and LAPACK to one thread while we run one piece of work a thread."""
     with _controller().limit(limits=1):
         yield
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep all that happens inside to the thread it is in: for workers of which there are several already."""
+    token = _alone.set(True)
+    try:
+        with one_thread_each():
+            yield
+    finally:
+        _alone.reset(token)
+
+
 def parallel(work: Callable[[Item], Result], items: Sequence[Item], *, threaded: bool = True) -> list[Result]:
     """Return [work(item) for item in items], over the cores with one-thread linear algebra where that helps."""
-    workers = min(cores(), len(items)) if threaded else 1
-    if workers <= 1:
+    if not threaded:
         return [work(item) for item in items]
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, items))
+    workers = 1 if _alone.get() else min(cores(), len(items))
+    with one_thread_each():
+        if workers <= 1:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(work, items))
