@@ -132,7 +132,7 @@ class CKA(Measure[CKAState]):
             metric_conversions=frozenset({"angular"}) if biased else frozenset(),
             space="centred Gram matrices up to scale",
             needs=Needs(n=3 if biased else 4, nonzero_rows=cosine),
-            meaning=("unrelated (the biased estimator stays above 0 for unrelated data)" if biased else "as alike as unrelated data at 0; below: less", "the same similarity structure"),
+            meaning=(_LEAST[self.estimator], "the same similarity structure"),
             cost="prepare O(n p min(n, p)), compare O(n p min(n, p)) for the linear and cosine kernels; O(n² p) and O(n²) otherwise",
             references=(KORNBLITH, *(() if biased else (SONG,) if self.estimator == "debiased" else (LANGE,))),
             **both(*invariant),
@@ -300,6 +300,12 @@ def _moments(states: Sequence[CKAState]) -> tuple[Matrix, Matrix, Matrix]:
     diagonals = np.array([linalg.to_numpy(state.diagonal) for state in states], dtype=np.float64)
     return diagonals, np.array([s.trace for s in states]), np.array([s.self_similarity for s in states])
 
+
+_LEAST = {
+    "biased": "unrelated (the biased estimator stays above 0 for unrelated data)",
+    "debiased": "less alike than unrelated data, which are at 0 on average",
+    "zero_diagonal": "less alike than unrelated data, which are somewhat above 0 on average",
+}
 
 _DEFINITIONS = {
     "biased": "tr(KL) / sqrt(tr(KK) tr(LL)), K and L the double-centred Gram matrices",
