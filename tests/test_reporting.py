@@ -299,6 +299,26 @@ def test_one_pair_and_no_value_at_all_make_a_page(tmp_path) -> None:
     assert "not asked for" in disjoint.text("ul", **{"class": "counts"})
 
 
+def test_unbounded_measures_have_axes_of_their_own(tmp_path) -> None:
+    specs = ("cka", "procrustes", "procrustes:form=size_and_shape")
+    page = page_of(make(specs=specs), tmp_path)
+    groups = [series["group"] for series in page.payload["curve"]["series"]]
+    assert groups == ["Similarities", "Distances", specs[2]]
+    assert [have["data-group"] for tag, have in page.elements if have.get("class") == "panel"] == groups
+
+
+def test_long_names_are_cut_in_tables_and_whole_in_their_title(tmp_path) -> None:
+    name = "model." + "block." * 20 + "output"
+    page = page_of(make([name, "x"], ["y"]), tmp_path)
+    codes = [
+        (have["title"], page.contents[k])
+        for k, (tag, have) in enumerate(page.elements)
+        if tag == "code" and "title" in have
+    ]
+    assert (name, f"{name[:24]}…{name[-24:]}") in codes
+    assert page.payload["a"] == [name, "x"]
+
+
 # ---- trust -----------------------------------------------------------------------------------------------------------
 
 

@@ -233,6 +233,7 @@ def test_a_notebook_is_spared_hundreds_of_layers() -> None:
     assert "layer399" in page
     assert ">layer200<" not in page
     assert "1 measure" in page
+    assert "layer0, layer1, layer2, ... (400 names), layer398, layer399" in repr(make(a=names, b=names, specs=("cka",)))
 
 
 def test_many_measures_are_counted() -> None:

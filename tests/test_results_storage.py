@@ -43,7 +43,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), a=names, b=names, provenance=st.dictionaries(st.text(max_size=5), plain, max_size=2))
 def test_everything_comes_back(data, tmp_path, a, b, provenance) -> None:
     shape = (2, len(a), len(b))

@@ -96,11 +96,9 @@ def _blocks(names: Sequence[str], size: int) -> list[str]:
     return [f"{names[k]} … {names[min(k + size, len(names)) - 1]}" for k in range(0, len(names), size)]
 
 
-def _curve(view: View) -> dict[str, Any] | None:
-    """Return the curves over depth, or None if there is no pair to draw."""
+def _curve(view: View) -> dict[str, Any]:
+    """Return the curves over depth."""
     layers = next(iter(view.curves.values()))["layer"].values.tolist()
-    if not layers:
-        return None
     series = []
     for label, curve in view.curves.items():
         level = view.levels[label].sel(a=curve["layer"], b=curve["partner"]).values

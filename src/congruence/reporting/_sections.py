@@ -87,8 +87,6 @@ def _trust(view: View) -> str:
 def curve(view: View) -> str:
     """Return the place of the curves over depth, with their numbers as a table."""
     layers = next(iter(view.curves.values()))["layer"].values.tolist()
-    if not layers:
-        return ""
     groups = dict.fromkeys(panel(info) for info in view.comparison.infos.values())
     panels = "".join(
         f'<div class="panel" data-group="{escape(group)}"><p>{escape(group)}</p><svg role="img" aria-label="{escape(group)} over depth; the numbers are in the table below"></svg></div>'

@@ -290,8 +290,8 @@
     };
   }
 
-  const curve = payload.curve;
-  if (curve) {
+  {
+    const curve = payload.curve;
     const section = document.getElementById("layers"), chips = section.querySelector(".chips"), panels = [...section.querySelectorAll(".panel")];
     const visible = new Set(curve.series.slice(0, LINES.length));
     const drawAll = () => panels.forEach((p) => {

@@ -140,6 +140,8 @@ class Comparison:
             If the result has no such measure; the message names the closest.
         """
         wanted = name.label if isinstance(name, Measure) else name
+        if wanted in self.infos:
+            return wanted
         spelled, bar, how = wanted.partition("|")
         for candidate in (wanted, f"{_canonical(spelled)}{bar}{how}"):
             if candidate in self.infos:
@@ -199,13 +201,15 @@ class Comparison:
         return read_caveats(str(self._cell("warnings", name, a, b)))
 
     def _cell(self, variable: str, name: str | Measure[Any], a: str, b: str) -> Any:
-        place = {"measure": self.measures.index(self.label(name))}
-        for side, wanted, names in (("a", a, self.a), ("b", b, self.b)):
-            if wanted not in names:
-                message = f"Side {side} of this comparison has no '{wanted}'. {closest(wanted, names)}"
+        indices = {"measure": self.label(name), "a": a, "b": b}
+        place = []
+        for dim, wanted in indices.items():
+            known = self._dataset.indexes[dim]
+            if wanted not in known:
+                message = f"Side {dim} of this comparison has no '{wanted}'. {closest(wanted, known)}"
                 raise UnknownNameError(message)
-            place[side] = names.index(wanted)
-        return self._dataset[variable][place].item()
+            place.append(known.get_loc(wanted))
+        return self._dataset.variables[variable].values[tuple(place)]
 
     def as_distance(
         self, how: Literal["one_minus", "angular"] = "one_minus", measures: Sequence[str | Measure[Any]] | None = None

@@ -211,8 +211,6 @@ def _reported(path: Path) -> Iterator[None]:
     """Turn a failure of the disk into a StoreError that names the file."""
     try:
         yield
-    except StoreError:
-        raise
     except OSError as error:
         message = f"{path} could not be written: {error.strerror or error}. Nothing was left behind; free the place and try again."
         raise StoreError(message) from error
