@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,12 +15,16 @@ from congruence.errors import ExtractionError
 from congruence.extraction.inputs import tensor_bytes
 from congruence.extraction.naming import core
 
+_PIECE = 4 * 2**20  # bytes hashed by one thread
+_WINDOW = 64  # pieces in memory
+
 
 def model_fingerprint(model: nn.Module) -> str:
-    """Return the BLAKE2b hash of the names, shapes, types and bytes of all parameters and persistent buffers.
+    """Return a hash of the names, shapes, types and bytes of all parameters and persistent buffers.
 
-    The same weights give the same hash inside and outside of a wrapper such as DataParallel. BLAKE2b rather than
-    SHA-256: where the processor has no instructions for SHA it is more than twice as fast (90 MB in 0.2 s).
+    The same weights give the same hash inside and outside of a wrapper such as DataParallel. It is the BLAKE2b hash of
+    the BLAKE2b hashes of pieces, which are computed in parallel. (Where the processor has no instructions for SHA,
+    SHA-256 takes more than twice as long.)
 
     Raises
     ------
@@ -24,11 +33,25 @@ def model_fingerprint(model: nn.Module) -> str:
     """
     require_initialised(model)
     found = hashlib.blake2b(digest_size=32)
-    for name, tensor in core(model).state_dict().items():
-        if isinstance(tensor, Tensor):
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-            found.update(tensor_bytes(tensor))
+    pieces = _pieces(core(model))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
+        while window := list(islice(pieces, _WINDOW)):  # not all at once: those of a GPU are copies
+            for digest in threads.map(_digest, window):
+                found.update(digest)
     return found.hexdigest()
+
+
+def _pieces(model: nn.Module) -> Iterator[Any]:
+    """Yield the description of every tensor, then its bytes piece by piece."""
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor):
+            yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+            content = tensor_bytes(tensor)
+            yield from (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
+
+
+def _digest(piece: Any) -> bytes:
+    return hashlib.blake2b(piece, digest_size=32).digest()
 
 
 def require_initialised(model: nn.Module) -> None:
