@@ -10,7 +10,7 @@ import numpy as np
 
 from congruence.errors import InputError, ShapeError, StoreError
 from congruence.store import journal
-from congruence.store.atomic import write_bytes
+from congruence.store.atomic import disk_errors, write_bytes
 from congruence.store.chunks import ChunkedArray, ChunkWriter, Values, content_hash
 from congruence.store.folder import LocalFolder
 from congruence.store.journal import Batch
@@ -63,10 +63,10 @@ def checked(name: str, recorded: Recorded) -> tuple[Values, Values | None]:
         If the values are not real numbers.
     """
     values = np.asarray(recorded.values)
-    values = np.ascontiguousarray(values, dtype=storable(values.dtype, f"Layer '{name}'"))
     if values.ndim == 0 or values.size == 0:
         message = f"Layer '{name}' has no values: shape {values.shape}. Leave it out."
         raise ShapeError(message)
+    values = np.ascontiguousarray(values, dtype=storable(values.dtype, f"Layer '{name}'"))
     if recorded.mask is None:
         return values, None
     mask = np.ascontiguousarray(recorded.mask, dtype=np.bool_)
@@ -85,16 +85,18 @@ class LayerWriter:
         Folder of the store.
     spec : ArraySpec
         Layout of the values.
+    mask : ArraySpec, optional
+        Layout of the mask; None for a layer without sequences.
     traits : mapping
         What must be the same in every batch: ``recurrent``, ``model_dtype``, ``steps``.
     """
 
-    def __init__(self, root: Path, spec: ArraySpec, traits: Document) -> None:
+    def __init__(self, root: Path, spec: ArraySpec, mask: ArraySpec | None, traits: Document) -> None:
         self.spec = spec
         self.traits = traits
         self._root = root
         self._values = ChunkWriter(root, spec)
-        self._mask = None if spec.span is None else ChunkWriter(root, plan_mask(spec))
+        self._mask = None if mask is None else ChunkWriter(root, mask)
 
     @classmethod
     def new(cls, root: Path, index: int, name: str, recorded: Recorded) -> LayerWriter:
@@ -104,14 +106,17 @@ class LayerWriter:
         row = values.shape[2:] if sequence else values.shape[1:]
         length = values.shape[1] if sequence else None
         spec = plan_array(name, index, row, values.dtype, length, varies=mask is not None)
-        return cls(root, spec, _traits(recorded))
+        return cls(root, spec, plan_mask(spec) if sequence else None, _traits(recorded))
 
     @classmethod
     def resumed(cls, root: Path, path: str) -> LayerWriter:
         """Return the writer of a layer that is on disk; its rows are taken over by `restore`."""
-        description = read_description(LocalFolder(root), path)
+        folder = LocalFolder(root)
+        description = read_description(folder, path)
         traits = {key: description[key] for key in ("recurrent", "model_dtype", "steps")}
-        return cls(root, spec_of(description, path), traits)
+        place = description["mask"]
+        mask = None if place is None else spec_of(read_description(folder, place), place)
+        return cls(root, spec_of(description, path), mask, traits)
 
     @property
     def durable(self) -> int:
@@ -186,27 +191,30 @@ class LayerWriter:
 
     def start(self) -> None:
         """Create the array, still without rows, and its mask."""
-        self._describe(0, 0, {})
+        self._describe(0, 0)
 
     def finish(self, batches: list[Batch], index: int) -> None:
         """Write the final description of the array and its mask."""
         n, length = journal.stimuli(batches), max(batch.lengths[index] for batch in batches)
         mask = self._mask.hash if self._mask is not None and journal.is_masked(batches, index) else None
         found = content_hash(self.spec.dtype, self.spec.shape(n, length), self._values.hash, mask)
-        self._describe(n, length, {"content_hash": found, "checksums": self._values.checksums})
+        self._describe(n, length, found)
 
-    def _describe(self, n: int, length: int, more: Document) -> None:
-        payload = {"name": self.spec.name, "span": self.spec.span, **self.traits, **more}
+    def _describe(self, n: int, length: int, found: str | None = None) -> None:
         if self._mask is not None:
-            payload["mask_checksums"] = self._mask.checksums if more else None
-            _write_description(self._root, self._mask.spec, n, length, {"name": self.spec.name})
-        _write_description(self._root, self.spec, n, length, payload)
+            _write_description(self._mask, n, length, {}, final=found is not None)
+        place = None if self._mask is None else self._mask.spec.path
+        payload = {**self.traits, "mask": place, "content_hash": found}
+        _write_description(self._values, n, length, payload, final=found is not None)
 
 
-def _write_description(root: Path, spec: ArraySpec, n: int, length: int, payload: Document) -> None:
-    folder = root / spec.path
-    folder.mkdir(parents=True, exist_ok=True)
-    document = array_document(spec.dtype, spec.shape(n, length), spec.chunk_shape, payload)
+def _write_description(array: ChunkWriter, n: int, length: int, payload: Document, *, final: bool) -> None:
+    """Write the description of an array; the final one knows the checksum of every chunk."""
+    spec, folder = array.spec, array.root / array.spec.path
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    own = {"name": spec.name, "span": spec.span, "checksums": array.checksums if final else None}
+    document = array_document(spec.dtype, spec.shape(n, length), spec.chunk_shape, {**own, **payload})
     write_bytes(folder / ROOT, document, durable=False)
 
 

@@ -18,7 +18,6 @@ from congruence.store.folder import open_folder
 from congruence.store.layout import (
     FORMAT_VERSION,
     Document,
-    plan_mask,
     read_description,
     read_root,
     spec_of,
@@ -125,7 +124,7 @@ class Activations(Mapping[str, Representation]):
 
     def content_hash(self, name: str) -> str | None:
         """Return the hash of a layer's values and mask, without reading them; None in an incomplete store."""
-        found: str | None = self.describe(name).get("content_hash")
+        found: str | None = self.describe(name)["content_hash"]
         return found
 
     def is_masked(self, name: str) -> bool:
@@ -138,26 +137,25 @@ class Activations(Mapping[str, Representation]):
         if name not in self._paths:
             message = f"{self.path} has no layer '{name}'. {closest(name, self.names)}"
             raise UnknownNameError(message)
-        if name not in self._descriptions:
-            self._descriptions[name] = read_description(self._folder, self._paths[name])
-        return self._descriptions[name]
+        return self._description(self._paths[name])
+
+    def _description(self, path: str) -> Document:
+        if path not in self._descriptions:
+            self._descriptions[path] = read_description(self._folder, path)
+        return self._descriptions[path]
 
     def chunked(self, name: str) -> ChunkedArray:
         """Return the chunks of a layer's values."""
-        spec = spec_of(self.describe(name), self._paths[name])
-        return ChunkedArray(self._folder, spec, self._lengths(name), self.describe(name).get("checksums"))
+        return self._chunked(name, self.describe(name), self._paths[name])
 
     def chunked_mask(self, name: str) -> ChunkedArray | None:
         """Return the chunks of a layer's mask; None for a layer without sequences."""
-        spec = spec_of(self.describe(name), self._paths[name])
-        if spec.span is None:
-            return None
-        return ChunkedArray(
-            self._folder, plan_mask(spec), self._lengths(name), self.describe(name).get("mask_checksums")
-        )
+        path = self.describe(name)["mask"]
+        return None if path is None else self._chunked(name, self._description(path), path)
 
-    def _lengths(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return journal.row_lengths(self._batches, self._position[name])
+    def _chunked(self, name: str, description: Document, path: str) -> ChunkedArray:
+        lengths = journal.row_lengths(self._batches, self._position[name])
+        return ChunkedArray(self._folder, spec_of(description, path), lengths, description["checksums"])
 
     # ---- one layer, read -----------------------------------------------------------------------------------------
 
@@ -178,8 +176,8 @@ class Activations(Mapping[str, Representation]):
         return self._mask_rows(name, 0, self.n)
 
     def _mask_rows(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any] | None:
-        chunked = self.chunked_mask(name)
-        return None if chunked is None or not self.is_masked(name) else chunked.read(start, stop)
+        chunked = self.chunked_mask(name) if self.is_masked(name) else None
+        return None if chunked is None else chunked.read(start, stop)
 
     def rows(self, name: str, start: int, stop: int) -> Representation:
         """Return the stimuli `start` to `stop` (exclusive) of a layer, reading only their chunks.

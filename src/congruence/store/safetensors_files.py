@@ -73,28 +73,33 @@ def open_safetensors(path: Path) -> dict[str, SafetensorsEntry]:
     InputError
         If it is empty, damaged, or holds anything but real numbers.
     """
+    text, size = _header(path)
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            if size == 0 or _LENGTH_BYTES + length > size:
-                raise _damaged(
-                    path, "the file is empty" if size == 0 else "its header is truncated, or it is another format"
-                )
-            header = json.loads(file.read(length))
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}."
-        raise InputError(message) from error
+        header = json.loads(text)
     except ValueError as error:
         raise _damaged(path, "its header is no JSON") from error
     if not isinstance(header, dict):
         raise _damaged(path, "its header is no JSON object")
-    base = _LENGTH_BYTES + length
+    base = _LENGTH_BYTES + len(text)
     entries = {key: _entry(path, key, value, base, size) for key, value in header.items() if key != "__metadata__"}
     if not entries:
         message = f"{path} holds no arrays."
         raise InputError(message)
     return entries
+
+
+def _header(path: Path) -> tuple[bytes, int]:
+    """Return the header of a file, as text, and the size of the file."""
+    try:
+        with path.open("rb") as file:
+            length, size = int.from_bytes(file.read(_LENGTH_BYTES), "little"), path.stat().st_size
+            text = file.read(length) if _LENGTH_BYTES + length <= size else None
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror or error}."
+        raise InputError(message) from error
+    if text is None:
+        raise _damaged(path, "its header is truncated, or it is another format" if size else "the file is empty")
+    return text, size
 
 
 def _entry(path: Path, key: str, value: Any, base: int, size: int) -> SafetensorsEntry:
