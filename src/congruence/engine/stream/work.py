@@ -1,0 +1,172 @@
+"""The cells of a streamed comparison: which pairs need sums, and what the sums give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from congruence.engine.job import Cell, Job, OnError
+from congruence.engine.stream.moments import Pair
+from congruence.engine.stream.scan import Residual, Scanner
+from congruence.engine.stream.sums import Sums, gather
+from congruence.engine.stream.values import DistanceForm, Form, form_of
+from congruence.engine.tiles import describe
+from congruence.errors import CongruenceError
+from congruence.measures import Finding, Measure
+
+
+class Place(NamedTuple):
+    """A cell to compute: the label of its measure, its row and column, and the number of its second representation."""
+
+    measure: str
+    row: int
+    column: int
+    second: int
+
+    @property
+    def pair(self) -> Pair:
+        """The two representations, the smaller number first."""
+        return min(self.row, self.second), max(self.row, self.second)
+
+
+class Work:
+    """What is to be computed, and the cells that are done.
+
+    Parameters
+    ----------
+    job : Job
+        Representations (placeholders), measures and pairs.
+    scanner : Scanner
+        What reads them.
+    on_error : {"raise", "record"}
+        See `stream_comparison`.
+    """
+
+    def __init__(self, job: Job, scanner: Scanner, on_error: OnError) -> None:
+        self._job, self._scanner, self._on_error = job, scanner, on_error
+        self._forms: dict[str, Form[Any]] = {}
+        self._reasons: dict[tuple[str, int], str] = {}
+        self._cells: dict[Place, Cell] = {}
+        everyone = range(len(scanner.streams))
+        for measure in job.measures:
+            form = self._attempt(measure.label, everyone, partial(form_of, measure, job.n))
+            if form is not None:
+                self._forms[measure.label] = form
+                self._check_sizes(measure)
+
+    def _check_sizes(self, measure: Measure[Any]) -> None:
+        """Refuse representations that are too small for a measure, as in memory."""
+        needs = measure.info.needs
+        for i, r in enumerate(self._job.representations):
+            if r.n < needs.n or r.p < needs.p:
+                self._attempt(measure.label, [i], partial(measure.admit, np.zeros((r.n, r.p)), self._job.titles[i]))
+
+    def _attempt(self, label: str, indices: Collection[int], work: Callable[[], Any], about: str = "") -> Any:
+        """Return what `work` gives; its error is raised, or becomes the reason of the representations concerned."""
+        try:
+            return work()
+        except CongruenceError as error:
+            if self._on_error == "raise":
+                raise error.about(about) if about else error from None
+            self._reasons.update(dict.fromkeys(((label, i) for i in indices), describe(error)))
+            return None
+
+    def _reason(self, label: str, *indices: int) -> str:
+        """Return why a pair cannot be computed; empty if nothing is known against it."""
+        known = (self._scanner.failures.get(i) or self._reasons.get((label, i)) for i in indices)
+        return "; ".join(dict.fromkeys(reason for reason in known if reason))
+
+    # ---- what is wanted ----------------------------------------------------------------------------------------------
+
+    def _places(self) -> Iterator[Place]:
+        for measure in self._job.measures:
+            for i, j in np.argwhere(self._job.to_compute(measure)).tolist():
+                yield Place(measure.label, i, j, self._job.b_index(j))
+
+    def pairs(self) -> list[Pair]:
+        """Return the pairs of representations that need sums."""
+        possible = (p for p in self._places() if not self._reason(p.measure, p.row, p.second))
+        return list(dict.fromkeys(place.pair for place in possible))
+
+    # ---- computing ---------------------------------------------------------------------------------------------------
+
+    def compute(self, group: Collection[Pair]) -> None:
+        """Compute all cells of some pairs."""
+        start = time.perf_counter()
+        pairs = frozenset(group)
+        places = [p for p in self._places() if p.pair in pairs and not self._reason(p.measure, p.row, p.second)]
+        forms: dict[int, list[Form[Any]]] = {i: [] for pair in group for i in pair}
+        for label, i in dict.fromkeys((p.measure, i) for p in places for i in p.pair):
+            forms[i].append(self._forms[label])
+        sums = gather(self._scanner, list(group), forms)
+        states = self._prepared(places, sums)
+        near: dict[Place, Residual] = {}
+        for place in places:
+            self._cells[place] = self._cell(place, states, sums, near)
+        if near:
+            self._scanner.residuals(
+                {place.pair: [r for p, r in near.items() if p.pair == place.pair] for place in near}
+            )
+            for place, residual in near.items():
+                self._cells[place] = self._from_chord(place, states, residual)
+        seconds = (time.perf_counter() - start) / max(len(places), 1)
+        for place in places:
+            self._cells[place] = replace(self._cells[place], seconds=seconds)
+
+    def _prepared(self, places: Sequence[Place], sums: Sums) -> dict[tuple[str, int], Any]:
+        """Return the states of all representations that did not fail, by measure and number."""
+        states: dict[tuple[str, int], Any] = {}
+        for label, i in dict.fromkeys((p.measure, i) for p in places for i in p.pair):
+            if not self._reason(label, i):
+                form, side = self._forms[label], sums.side(i)
+                states[label, i] = self._attempt(label, [i], partial(form.prepare, side), self._job.titles[i])
+        return states
+
+    def _cell(self, place: Place, states: dict[tuple[str, int], Any], sums: Sums, near: dict[Place, Residual]) -> Cell:
+        """Return one cell; where it needs a residual for its digits, that is added to `near`."""
+        reason = self._reason(place.measure, place.row, place.second)
+        if reason:
+            return Cell(status="failed", reason=reason)
+        form = self._forms[place.measure]
+        a, b = states[place.measure, place.row], states[place.measure, place.second]
+        cross = sums.cross(place.row, place.second)
+        if isinstance(form, DistanceForm):
+            alignment = form.alignment(a, b, cross)
+            if alignment is not None:
+                near[place] = Residual(cross.first, cross.second, alignment)
+        try:
+            return _done(form.examine(a, b, cross))
+        except CongruenceError as error:
+            if self._on_error == "raise":
+                pair = f"{place.measure} of {self._job.titles[place.row]} and {self._job.titles[place.second]}"
+                raise error.about(pair) from None
+            return Cell(status="failed", reason=describe(error))
+
+    def _from_chord(self, place: Place, states: dict[tuple[str, int], Any], residual: Residual) -> Cell:
+        """Return the cell of two representations that are nearly equal."""
+        form = self._forms[place.measure]
+        if self._reason(place.measure, place.row, place.second) or not isinstance(form, DistanceForm):
+            return self._cells[place]
+        return _done(
+            form.from_chord(states[place.measure, place.row], states[place.measure, place.second], residual.norm)
+        )
+
+    def rows(self) -> dict[tuple[str, str], dict[str, Cell]]:
+        """Return all cells by measure and row, then by column; those never computed carry the reason."""
+        found: dict[tuple[str, str], dict[str, Cell]] = {}
+        for place in self._places():
+            cell = self._cells.get(place)
+            if cell is None:
+                cell = Cell(status="failed", reason=self._reason(place.measure, place.row, place.second))
+            row = found.setdefault((place.measure, self._job.a[place.row].name), {})
+            row[self._job.b[place.column].name] = cell
+        return found
+
+
+def _done(finding: Finding) -> Cell:
+    return Cell(finding.value, "ok", "", finding.caveats)
