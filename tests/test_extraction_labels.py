@@ -129,6 +129,7 @@ def test_a_shared_module_has_its_first_path_and_both_paths_select_it(x):
         acts = cg.extract(model, [x], pattern)
         same({name: acts.array(name) for name in acts}, {"a.0": first, "a.0#2": second})
         assert acts.provenance["aliases"] == {"a.0": ["b.0"]}
+    same(record(model, [x], "b.0#2"), {"a.0#2": second})
 
 
 def test_wrappers_leave_no_trace_in_names(x):

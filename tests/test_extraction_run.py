@@ -3,6 +3,7 @@
 import gc
 import random
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 import congruence as cg
 from congruence.errors import CongruenceWarning
 from congruence.extraction import model_fingerprint
+from congruence.extraction.hooks import undisturbed
 
 N, D = 6, 4
 
@@ -99,6 +101,25 @@ def test_modes_random_states_hooks_buffers_and_gradients_are_restored(error, x):
     assert [p.requires_grad for p in model.parameters()] == [True, True, False, True]
 
 
+def test_training_goes_on_with_what_the_model_made_and_kept(x):
+    class Caches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.cached = nn.Linear(D, 2), None
+            self.register_buffer("scale", None)
+
+        def forward(self, x):
+            if self.cached is None:
+                self.cached, self.scale = torch.ones(2) * 3, torch.ones(2) * 2
+            return self.fc(x) * self.cached * self.scale
+
+    model = Caches()
+    cg.extract(model, [x])
+    model(x).sum().backward()  # "Inference tensors cannot be saved for backward" otherwise
+    assert model.cached.tolist() == [3, 3]
+    assert model.scale.tolist() == [2, 2]
+
+
 def test_the_model_runs_in_evaluation_mode(x):
     model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(D))
     acts = cg.extract(model, [x])
@@ -119,10 +140,26 @@ def test_batches_are_read_outside_of_inference_mode(net, x):
     assert not any(batch.is_inference() for batch in made)
 
 
+def test_the_model_is_moved_to_a_device_and_back(x):
+    moves = []
+
+    class Moves(nn.Linear):
+        def to(self, device):
+            moves.append(str(device))
+            return super().to(device)
+
+    model = Moves(D, 2)
+    with undisturbed(model, torch.device("cpu", 0)):  # another name of the one device that every machine has
+        assert moves == ["cpu:0"]
+    assert moves == ["cpu:0", "cpu"]
+
+
 def test_a_device_must_be_usable(net, x):
     assert cg.extract(net, [x], device="cpu").provenance["device"] == "cpu"
     with pytest.raises(cg.ParameterError, match="device 'nowhere' cannot be used here"):
         cg.extract(net, [x], device="nowhere")
+    with pytest.raises(cg.ParameterError, match="batch_axis must be 0, 1 or None; got 2"):
+        cg.extract(net, [x], batch_axis=2)
     spread = nn.Sequential(nn.Linear(D, D), nn.Linear(D, D, device="meta"))
     with pytest.raises(cg.ParameterError, match="The model is spread over 2 devices, so it cannot be moved to cpu"):
         cg.extract(spread, [x], device="cpu")
@@ -138,6 +175,11 @@ class Adds(nn.Module):
 
     def forward(self, a, b=None):
         return self.inner(a if b is None else a + b)
+
+
+@dataclass
+class Pair:
+    a: torch.Tensor
 
 
 @pytest.mark.parametrize(
@@ -171,6 +213,11 @@ def test_a_single_tensor_or_mapping_is_one_batch(pack, x):
 @pytest.mark.parametrize(
     ("batches", "error", "message"),
     [
+        (
+            [Pair(torch.zeros(2, D))],
+            cg.InputError,
+            "Batch 0 must be a tensor, a tuple of arguments or a dict .* got Pair",
+        ),
         (3, cg.ParameterError, "batches must be a list, a DataLoader"),
         ("text", cg.ParameterError, "got str"),
         ([], cg.InputError, "batches is empty. A generator can be read only once"),
@@ -278,6 +325,25 @@ def test_a_mask_without_a_valid_position_names_the_layer():
         cg.extract(Embeds(), [batch], "embed", steps="token_mean")
 
 
+def test_a_layer_whose_shape_follows_the_batch_can_be_left_out():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(D, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x, x, x)[0]
+
+    batches = [torch.randn(2, 3, D), torch.randn(2, 5, D)]
+    message = r"'attention\[1\]' has shape \(2, 5, 5\) in batch 1; .* Leave that layer out, with '!' and its name among"
+    with pytest.raises(cg.ShapeError, match=message):
+        cg.extract(Net(), batches)
+    for layers in (["*", "!*[1]"], ["attention", "!attention[1]"]):
+        acts = cg.extract(Net(), batches, layers)
+        assert list(acts) == ["attention"]
+        assert acts.array("attention").shape == (4, 5, D)
+
+
 # ---- steps and ids ---------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +429,9 @@ def test_text_is_no_list_of_ids(net, x):
         ("output", ["output"]),
         (["*", "output"], ["a", "act", "b", "output"]),
         (lambda name, module: isinstance(module, nn.Linear), ["a", "b"]),
+        (["*", "!act"], ["a", "b"]),
+        (["!re:a.*"], ["b"]),
+        (["*", "!a*", "a"], ["b"]),
     ],
 )
 def test_layers_are_selected_by_patterns_or_a_function(layers, expected, net, x):
@@ -382,6 +451,9 @@ def test_layers_are_selected_by_patterns_or_a_function(layers, expected, net, x)
         ("re:(", cg.ParameterError, "'re:\\(' is not a regular expression"),
         (lambda name, module: False, cg.UnknownNameError, "The function given as layers matches no layer"),
         ([], cg.ParameterError, "layers must be a pattern"),
+        (["*", "!c"], cg.UnknownNameError, "The layer pattern '!c' matches no layer"),
+        (["a", "!a"], cg.UnknownNameError, "The layer patterns leave out all that they select: a, a"),
+        (["*", "!"], cg.ParameterError, "layers must be a pattern"),
         ("a.weight", cg.UnknownNameError, "'a.weight' matches no layer. Available: a, act, b, output"),
     ],
 )

@@ -354,6 +354,16 @@ def test_data_that_does_not_exist_or_fit(reader, tmp_path):
         load_data(write(tmp_path / "t.txt", "a"), reader, batch_size=0)
 
 
+def test_a_file_that_cannot_be_read(reader, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    file = write(tmp_path / "t.txt", "a")
+    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    with pytest.raises(cg.InputError, match="t.txt cannot be read: Permission denied"):
+        load_data(file, reader)
+
+
 def test_a_transform_takes_lists_of_texts(tmp_path):
     loaded = cg.extraction.LoadedModel(
         nn.Identity(), "n", transform=lambda texts: torch.tensor([[float(len(t))] for t in texts])

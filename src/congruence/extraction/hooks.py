@@ -49,7 +49,7 @@ def listening(modules: Iterable[NamedModule], receive: Receive) -> Iterator[Coun
 def undisturbed(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Put the model in evaluation mode on `device`; at the end restore modes, device and random states.
 
-    The fused attention of PyTorch is off inside, because it does not call the modules it replaces.
+    Tensors that the model makes in inference mode and keeps become ordinary ones. The fused attention of PyTorch is off inside, because it does not call the modules it replaces.
     """
     training = [(module, module.training) for module in model.modules()]
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -62,6 +62,15 @@ def undisturbed(model: nn.Module, device: torch.device | None = None) -> Iterato
             torch.backends.mha.set_fastpath_enabled(fused)
             for module, mode in training:
                 module.training = mode  # not train(): it would reach into submodules, and classes override it
+                _normalise(module)
+
+
+def _normalise(module: nn.Module) -> None:
+    """Replace what a forward left in a module, such as a cached mask, by tensors that training can go on with."""
+    for attributes in (vars(module), module._buffers):
+        for key, value in list(attributes.items()):
+            if isinstance(value, Tensor) and value.is_inference():
+                attributes[key] = value.clone()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import nn
 
 from congruence import __version__
 from congruence import steps as _steps
-from congruence.errors import CongruenceError, ExtractionError, InputError, ParameterError
+from congruence.errors import CongruenceError, ExtractionError, InputError, ParameterError, ShapeError
 from congruence.extraction import inputs
 from congruence.extraction.fingerprint import model_fingerprint, require_initialised
 from congruence.extraction.recording import Treatment, parse_dtype
@@ -62,7 +62,8 @@ def extract(
     layers : str, list of str, or callable
         Globs over module paths (``*`` matches any characters, dots too, and so all submodules), ``re:...`` (must match
         the whole path), exact names (also of single outputs, such as ``lstm[1][0]``), or a function of name and
-        module. The model's own output is called ``output`` and is recorded if asked for by that name.
+        module; ``!`` before a pattern leaves out outputs, such as ``!*[1]``. The model's own output is called
+        ``output`` and is recorded if asked for by that name.
     steps : str, Step or list, optional
         Steps to apply before writing, such as ``"token_mean"``; each must treat every stimulus by itself. A pooling
         step leaves alone what has two axes already. None stores what the layers put out.
@@ -243,11 +244,19 @@ def _write(
     for batch in batches:
         if batch.index >= done:
             result = session.run(batch) if first is None or batch.index else first
-            ids = None if result.ids is None else result.ids.tolist()
-            writer.append(batch.index, ids, batch.digest, result.arrays)
+            _append(writer, batch, result)
         first = None
         if progress is not None:
             progress(batch.index + 1, session.stimuli.handed_out)
+
+
+def _append(writer: StoreWriter, batch: Batch, result: Result) -> None:
+    """Write one batch; a layer whose shape changes has to be left out by the user."""
+    try:
+        writer.append(batch.index, None if result.ids is None else result.ids.tolist(), batch.digest, result.arrays)
+    except ShapeError as error:
+        message = f"{error} Leave that layer out, with '!' and its name among the layers."
+        raise ShapeError(message) from error
 
 
 def _provenance(session: Session, about: dict[str, str | None]) -> dict[str, Any]:
@@ -257,6 +266,7 @@ def _provenance(session: Session, about: dict[str, str | None]) -> dict[str, Any
         "fingerprint": model_fingerprint(session.model),
         "layers": [named.name for named in selection.modules],
         "outputs": sorted(set().union(*selection.only.values())),
+        "excluded": list(selection.excluded),
         "steps": [str(step) for step in treatment.steps],
         "dtype": None if treatment.dtype is None else str(treatment.dtype).removeprefix("torch."),
         "masks": session.masks if isinstance(session.masks, str | None) else "function",

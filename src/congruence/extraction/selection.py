@@ -30,15 +30,19 @@ class Selection:
         Names that were asked for literally: what cannot be recorded under them is an error and not a warning.
     only : dict of str to frozenset of str
         For a module of which single outputs were asked for (``lstm[1][0]``): the names to keep.
+    excluded : tuple of str
+        Patterns of outputs to leave out.
     """
 
     modules: tuple[NamedModule, ...]
     exact: frozenset[str]
     only: dict[str, frozenset[str]]
+    excluded: tuple[str, ...] = ()
 
     def keeps(self, module: str, name: str) -> bool:
         """Return whether the output `name` of `module` was asked for."""
-        return module not in self.only or name in self.only[module]
+        wanted = module not in self.only or name in self.only[module]
+        return wanted and not any(excludes(pattern, name) for pattern in self.excluded)
 
 
 def select(modules: Sequence[NamedModule], layers: Layers) -> Selection:
@@ -52,7 +56,8 @@ def select(modules: Sequence[NamedModule], layers: Layers) -> Selection:
         A glob over the module path, in which ``*`` matches any characters, dots too; ``re:...``, a regular expression
         that must match the whole path; the exact name of a module or of one output; or a function of name and module.
         A glob selects submodules only; the model's own output is recorded under its exact name (``output``), by a
-        regular expression or by a function, and by ``*`` if the model has no submodules.
+        regular expression or by a function, and by ``*`` if the model has no submodules. ``!`` before a name, glob or
+        regular expression leaves out the outputs of that name, such as ``!*[1]``, the second one of every module.
 
     Raises
     ------
@@ -65,28 +70,41 @@ def select(modules: Sequence[NamedModule], layers: Layers) -> Selection:
             raise unknown(None, [named.name for named in modules])
         return Selection(chosen, frozenset(), {})
     patterns = [layers] if isinstance(layers, str) else list(layers)
-    if not all(patterns) or not patterns:
+    if not all(pattern.removeprefix("!") for pattern in patterns) or not patterns:
         message = f"layers must be a pattern, a list of patterns or a function of name and module; got {layers!r}."
         raise ParameterError(message)
-    return _by_patterns(modules, patterns)
+    excluded = tuple(pattern[1:] for pattern in patterns if pattern.startswith("!"))
+    return _by_patterns(modules, [p for p in patterns if not p.startswith("!")] or ["*"], excluded)
 
 
-def _by_patterns(modules: Sequence[NamedModule], patterns: Sequence[str]) -> Selection:
-    """Return the union of what the patterns select, in definition order."""
+def _by_patterns(modules: Sequence[NamedModule], patterns: Sequence[str], excluded: tuple[str, ...]) -> Selection:
+    """Return the union of what the patterns select, without what is excluded, in definition order."""
     whole: set[str] = set()
     single: dict[str, set[str]] = {}
     for pattern in patterns:
         names = {named.name for named in modules if _matches(pattern, named, modules)}
-        owner = None if names else _owner(pattern, modules)
-        if owner is not None:
-            single.setdefault(owner, set()).add(pattern)
+        owner, suffix = ("", "") if names else _owner(pattern, modules)
+        if owner:
+            single.setdefault(owner, set()).add(owner + suffix)
         elif not names:
             raise unknown(pattern, [named.name for named in modules])
         whole |= names
-    chosen = tuple(named for named in modules if named.name in whole or named.name in single)
+    left_out = {named.name for named in modules if any(excludes(pattern, named.name) for pattern in excluded)}
+    wanted = (whole | set(single)) - {name for name in left_out if name not in single}
+    chosen = tuple(named for named in modules if named.name in wanted)
+    if not chosen:
+        message = f"The layer patterns leave out all that they select: {', '.join([*patterns, *excluded])}."
+        raise UnknownNameError(message)
     exact = {pattern for pattern in patterns if not _is_glob(pattern)} | set().union(*single.values())
     only = {module: frozenset(labels) for module, labels in single.items() if module not in whole}
-    return Selection(chosen, frozenset(exact), only)
+    return Selection(chosen, frozenset(exact), only, excluded)
+
+
+def excludes(pattern: str, name: str) -> bool:
+    """Return whether a pattern after ``!`` leaves out an output; brackets stand for themselves, as in names."""
+    if pattern.startswith("re:"):
+        return _compiled(pattern).fullmatch(name) is not None
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def _is_glob(pattern: str) -> bool:
@@ -112,12 +130,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise ParameterError(message) from error
 
 
-def _owner(pattern: str, modules: Sequence[NamedModule]) -> str | None:
-    """Return the module whose single output a pattern such as ``lstm[1][0]`` names; the longest path wins."""
+def _owner(pattern: str, modules: Sequence[NamedModule]) -> tuple[str, str]:
+    """Split the name of a single output such as ``lstm[1][0]`` into its module, the longest that fits, and the rest."""
     paths = [(path, named.name) for named in modules for path in (named.name, *named.aliases)]
     starts = [(len(path), name) for path, name in paths if pattern.startswith(path)]
     fitting = [(length, name) for length, name in starts if _SUFFIX.fullmatch(pattern[length:])]
-    return max(fitting)[1] if fitting else None
+    length, name = max(fitting, default=(0, ""))
+    return name, pattern[length:]
 
 
 def unknown(pattern: str | None, known: Iterable[str]) -> UnknownNameError:

@@ -18,7 +18,6 @@ from congruence.errors import (
     Caveat,
     CongruenceWarning,
     ExtractionError,
-    ParameterError,
     ShapeError,
 )
 from congruence.extraction import inputs
@@ -26,7 +25,7 @@ from congruence.extraction.hooks import device_of, listening, undisturbed
 from congruence.extraction.layout import batch_mask, stimulus_axis, time_first_modules
 from congruence.extraction.naming import NamedModule, Path, named_modules, runnable
 from congruence.extraction.recording import Forward, Treatment, common_ids
-from congruence.extraction.selection import Layers, select, unknown
+from congruence.extraction.selection import Layers, excludes, select, unknown
 from congruence.extraction.stimuli import StimulusIds
 from congruence.representation import Ids
 from congruence.store import Recorded
@@ -154,15 +153,12 @@ class Session:
         return Result(None if self.stimuli.are_positions and ids is batch.ids else ids, arrays)
 
     def _prepared(self, batch: Batch) -> Forward:
-        if self.axis is None:  # admit() sets it; a batch cannot come from elsewhere
-            message = "Admit a batch before running it."
-            raise ParameterError(message)
         return Forward(
             index=batch.index,
             ids=batch.ids,
             selection=self.selection,
             taken=frozenset(named.name for named in self.modules),
-            time_first=time_first_modules(self.model, self.axis),
+            time_first=time_first_modules(self.model, self.axis or 0),
             treatment=self.treatment,
             masks=self._mask_source(batch),
             skipped=self.skipped,
@@ -196,9 +192,12 @@ class Session:
 
     def _require_some(self, forward: Forward) -> None:
         """Raise if a name that was asked for, or everything, is missing from the first batch."""
-        for name in sorted(set().union(*self.selection.only.values()) - set(forward.kept)):
-            known = dict.fromkeys([*forward.heard, *(named.name for named in self.modules)])
+        known = dict.fromkeys([*forward.heard, *(named.name for named in self.modules)])
+        for name in sorted(set().union(*self.selection.only.values()) - set(forward.heard)):
             raise unknown(name, known)
+        for pattern in (f"!{excluded}" for excluded in self.selection.excluded):
+            if not any(excludes(pattern[1:], name) for name in known):
+                raise unknown(pattern, known)
         if forward.kept:
             return
         if self.skipped:
