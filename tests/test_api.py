@@ -192,7 +192,7 @@ def test_precision_can_be_chosen(layers):
     np.testing.assert_allclose(single, exact, atol=1e-5)  # single precision
 
 
-@pytest.mark.parametrize("reserved", ["inference", "executor", "device", "memory"])
+@pytest.mark.parametrize("reserved", ["inference", "device"])
 def test_reserved_arguments_are_refused(layers, reserved):
     with pytest.raises(cg.ParameterError, match=f"{reserved} is reserved"):
         cg.compare(layers, **{reserved: "anything"})
@@ -450,6 +450,17 @@ def test_an_interrupted_run_goes_on_where_it_was(layers, others, tmp_path, monke
     result = cg.compare(layers, others, measures, out=tmp_path / "run", exists="resume")
     assert set(computed) == {"procrustes"}
     assert result.equals(cg.compare(layers, others, measures))
+
+
+def test_what_a_killed_process_left_behind_is_swept_up(layers, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").touch()  # killed before it wrote anything else
+    cg.compare(layers, measures="cka", out=run, exists="resume")
+    (run / ".comparison.zarr.x1").mkdir()
+    (run / ".report.html.99.tmp").touch()
+    cg.compare(layers, measures="cka", out=run, exists="resume")
+    assert {path.name for path in run.iterdir()} == {"comparison.zarr", "comparison.csv", "report.html"}
 
 
 def test_resume_refuses_other_inputs(layers, others, tmp_path):

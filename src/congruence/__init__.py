@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from congruence.api import compare as compare
     from congruence.api import load as load
     from congruence.api import open as open
+    from congruence.api import plan as plan
     from congruence.api import report as report
     from congruence.errors import AlignmentError as AlignmentError
     from congruence.errors import Caveat as Caveat
@@ -68,6 +69,7 @@ _HOME = {
     "compare": "api",
     "load": "api",
     "open": "api",
+    "plan": "api",
     "report": "api",
     "AlignmentError": "errors",
     "Caveat": "errors",

@@ -96,6 +96,11 @@ class Representation:
         return int(np.prod(self.values.shape[1:]))
 
     @property
+    def dtype(self) -> str:
+        """Precision of the values."""
+        return str(self.values.dtype)
+
+    @property
     def stimulus_ids(self) -> Ids:
         """Stimulus ids as text; positions where none were given."""
         return np.arange(self.n).astype(str) if self.ids is None else np.asarray(self.ids)
@@ -138,18 +143,24 @@ class Deferred:
         Label in results.
     shape : tuple of int
         (n, p).
+    dtype : str
+        Of the values.
     opener : callable
         Returns the Representation; it can be pickled, so that a worker elsewhere reads for itself.
     ids : ndarray, optional
         Stimulus ids.
+    steps : tuple of Step
+        Steps that were applied before it was written.
     origin : Origin
         Where it comes from.
     """
 
     name: str
     shape: tuple[int, int]
+    dtype: str
     opener: Callable[[], Representation]
     ids: Ids | None = None
+    steps: tuple[_steps.Step, ...] = ()
     origin: Origin = Origin()
 
     @property
@@ -266,7 +277,7 @@ def align(
     return restrict(a, common), restrict(b, common)
 
 
-def common_ids(representations: Sequence[Representation]) -> Ids:
+def common_ids(representations: Sequence[Source]) -> Ids:
     """Return the ids that all representations hold, in the order of the first."""
     first = representations[0].stimulus_ids
     keep = np.ones(first.shape[0], dtype=bool)

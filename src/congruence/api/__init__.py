@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from congruence.api.access import load, open, report
 from congruence.api.request import DEFAULT_MEASURES, Request, prepare
-from congruence.api.running import compare, run
+from congruence.api.running import compare, plan, run
 
-__all__ = ["DEFAULT_MEASURES", "Request", "compare", "load", "open", "prepare", "report", "run"]
+__all__ = ["DEFAULT_MEASURES", "Request", "compare", "load", "open", "plan", "prepare", "report", "run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from congruence.errors import (
     ShapeError,
 )
 from congruence.measures import Measure
-from congruence.representation import Representation, common_ids, require_aligned, restrict
+from congruence.representation import Deferred, Representation, common_ids, require_aligned, restrict
 from congruence.steps import StepSpec
 from congruence.store import Activations, open_source
 
@@ -31,16 +32,21 @@ Source = Any
 """dict name -> array, list of Representation, Activations, a path or a list of paths, one array or Representation."""
 Side = Literal["a", "b"]
 
+DEFER_BYTES = 1_000_000_000
+"""From which size on the matrices of a store are read one by one, each time they are needed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
     """A representation, and what messages call it: its name, with the file or the side where that alone is unclear."""
 
-    representation: Representation
+    representation: Representation | Deferred
     title: str
 
     def apply(self, work: Callable[[Representation], Representation]) -> Item:
-        """Return the item after `work`, whose errors say which representation they concern."""
+        """Return the item after `work`, whose errors say which representation they concern; a deferred one as it is."""
+        if isinstance(self.representation, Deferred):
+            return self
         try:
             return replace(self, representation=work(self.representation))
         except CongruenceError as error:
@@ -50,8 +56,13 @@ class Item:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_sides(a: Source, b: Source | None) -> tuple[list[Item], list[Item] | None]:
+def read_sides(a: Source, b: Source | None, *, defer: bool | None = False) -> tuple[list[Item], list[Item] | None]:
     """Return the representations of both sides, with their names in the result.
+
+    Parameters
+    ----------
+    defer : bool, optional
+        Whether matrices in stores are left on disk until their turn comes; None leaves those of large stores.
 
     Raises
     ------
@@ -60,16 +71,16 @@ def read_sides(a: Source, b: Source | None) -> tuple[list[Item], list[Item] | No
     ParameterError
         If two representations on one side have the same name.
     """
-    first = _read_side(a, "a")
+    first = _read_side(a, "a", defer)
     if b is None:
         return first, None
-    second = _read_side(b, "b")
+    second = _read_side(b, "b", defer)
     known = Counter(item.title for item in (*first, *second))
     return _distinguished(first, "a", known), _distinguished(second, "b", known)
 
 
-def _read_side(source: Source, side: Side) -> list[Item]:
-    items = list(_items(source, side))
+def _read_side(source: Source, side: Side, defer: bool | None) -> list[Item]:
+    items = list(_items(source, side, defer))
     if not items:
         message = f"{side} holds no representation; give a dict of arrays, a store, or files with arrays."
         raise InputError(message)
@@ -86,15 +97,15 @@ def _distinguished(items: Sequence[Item], side: Side, known: Mapping[str, int]) 
     return [replace(i, title=f"{side}: {i.title}") if known[i.title] > 1 else i for i in items]
 
 
-def _items(source: Source, side: Side) -> Iterator[Item]:
+def _items(source: Source, side: Side, defer: bool | None) -> Iterator[Item]:
     if isinstance(source, str | Path):
-        yield from _from_path(source)
+        yield from _entries(source, open_source(source), defer)
     elif isinstance(source, Representation):
         yield Item(source, source.name)
     elif isinstance(source, Mapping):
-        yield from (_named(str(name), source[name]) for name in source)
+        yield from (_entry(source, name, str(name), defer) for name in source)
     elif isinstance(source, list | tuple) and all(isinstance(entry, str | Path) for entry in source):
-        yield from _from_paths(source)
+        yield from _from_paths(source, defer)
     elif isinstance(source, list | tuple) and all(isinstance(entry, Representation) for entry in source):
         yield from (Item(entry, entry.name) for entry in source)
     elif isinstance(source, list | tuple):
@@ -114,22 +125,34 @@ def _named(name: str, value: Any) -> Item:
     return Item(Representation(value, name), name)
 
 
-def _from_path(path: str | Path) -> Iterator[Item]:
-    yield from _entries(path, open_source(path))
-
-
-def _from_paths(paths: Sequence[str | Path]) -> Iterator[Item]:
+def _from_paths(paths: Sequence[str | Path], defer: bool | None) -> Iterator[Item]:
     """Yield the entries of several sources; layers of stores are ``store/layer`` if there is more than one source."""
     for path in paths:
         source = open_source(path)
         stores = len(paths) > 1 and isinstance(source, Activations)
-        yield from _entries(path, source, f"{Path(path).stem}/" if stores else "")
+        yield from _entries(path, source, defer, f"{Path(path).stem}/" if stores else "")
 
 
-def _entries(path: str | Path, source: Mapping[str, Representation], prefix: str = "") -> Iterator[Item]:
+def _entries(
+    path: str | Path, source: Mapping[str, Representation], defer: bool | None, prefix: str = ""
+) -> Iterator[Item]:
     for name in source:
         title = str(path) if Path(path).suffix == ".npy" else f"{name} in {path}"
-        yield replace(_named(prefix + name, source[name]), title=title)
+        yield replace(_entry(source, name, prefix + name, defer), title=title)
+
+
+def _entry(source: Mapping[Any, Any], key: Any, name: str, defer: bool | None) -> Item:
+    """Return one entry under `name`; a matrix in a store stays there if it should and can."""
+    if isinstance(source, Activations) and (_is_large(source) if defer is None else defer):
+        found = source.deferred(key)
+        if found is not None:
+            return Item(replace(found, name=name), name)
+    return _named(name, source[key])
+
+
+def _is_large(store: Activations) -> bool:
+    sizes = (math.prod(store.shape(name)) * store.dtype(name).itemsize for name in store)
+    return sum(sizes) > DEFER_BYTES
 
 
 # ---- alignment and steps ---------------------------------------------------------------------------------------------
@@ -162,14 +185,14 @@ def _restricted(items: Sequence[Item]) -> Sequence[Item]:
         message = f"{without[0].title} has no stimulus ids, so it cannot be aligned with {_other(items, without[0])}. Give it ids."
         raise AlignmentError(message)
     common = common_ids([_titled(i) for i in items])
-    return [replace(i, representation=restrict(i.representation, common)) for i in items]
+    return [item.apply(lambda r: restrict(r, common)) for item in items]
 
 
 def _other(items: Sequence[Item], item: Item) -> str:
     return next(i.title for i in items if i is not item and i.representation.ids is not None)
 
 
-def _titled(item: Item) -> Representation:
+def _titled(item: Item) -> Representation | Deferred:
     """Return the representation under its title, for messages."""
     same = item.representation.name == item.title
     return item.representation if same else replace(item.representation, name=item.title)
@@ -230,8 +253,14 @@ def noticed(work: Callable[[], list[Item]]) -> tuple[list[Item], list[Caveat]]:
     return result, notes
 
 
-def fingerprint(r: Representation) -> str:
-    """Return the SHA-256 of the values with their type and shape, and of the stimulus ids."""
+def fingerprint(r: Representation | Deferred) -> str:
+    """Return a hash of the values with their type and shape, and of the stimulus ids.
+
+    What is still on disk is known by the hash that its store keeps.
+    """
+    if isinstance(r, Deferred):
+        ids = "" if r.ids is None else "\n".join(r.ids)
+        return hashlib.sha256(f"{r.origin.fingerprint} {r.dtype} {r.shape};{ids}".encode()).hexdigest()
     values = np.ascontiguousarray(linalg.to_numpy(r.values))
     found = hashlib.sha256(f"{values.dtype.str} {values.shape};".encode())
     found.update(values.view(np.uint8).data if values.size else b"")

@@ -12,7 +12,7 @@ from typing import Any
 import congruence
 from congruence.api import inputs
 from congruence.api.inputs import Item, Source
-from congruence.engine import OnError, Pairs
+from congruence.engine import OnError, Pairs, Plan, Shape, make_plan, parse_memory
 from congruence.errors import Caveat, ParameterError
 from congruence.measures import Measure, measure
 from congruence.steps import StepSpec, parse_steps
@@ -35,7 +35,7 @@ class Request:
         The representations of both sides as (n, p) values; `b=None` compares within `a`.
     measures : tuple of Measure
         Distinct measures.
-    pairs, on_error, dtype
+    pairs, on_error, dtype, memory, executor
         As in `compare`.
     notes : tuple of Caveat
         What was noticed while the inputs were read.
@@ -49,6 +49,8 @@ class Request:
     pairs: Pairs
     on_error: OnError
     dtype: str | None
+    memory: str | float | None
+    executor: Any
     notes: tuple[Caveat, ...]
     about: Mapping[str, Any]
 
@@ -61,6 +63,13 @@ class Request:
     def names_b(self) -> tuple[str, ...]:
         """Names on the second side, which is the first if only one was given."""
         return self.names_a if self.b is None else tuple(item.representation.name for item in self.b)
+
+    def plan(self) -> Plan:
+        """Return how the comparison would be computed, and what it would cost."""
+        first = tuple(item.representation for item in self.a)
+        second = None if self.b is None else tuple(item.representation for item in self.b)
+        shape = Shape(first[0].n, tuple(r.p for r in first), None if second is None else tuple(r.p for r in second))
+        return make_plan(shape, self.measures, self.memory)
 
     def provenance(self) -> dict[str, Any]:
         """Return everything a result of this request says about its making, as plain data."""
@@ -87,6 +96,8 @@ def prepare(
     align: bool = False,
     on_error: OnError = "raise",
     dtype: str | None = None,
+    memory: str | float | None = None,
+    executor: Any = None,
 ) -> Request:
     """Return the request that these arguments of `compare` make: inputs read, named, aligned and checked."""
     chosen = parse_measures(measures)
@@ -97,7 +108,10 @@ def prepare(
     if b is None and pairs == "matched":
         message = "pairs='matched' needs two sides: within one side it would compare everything with itself."
         raise ParameterError(message)
-    first, second = inputs.read_sides(a, b)
+    parse_memory(memory)
+    whole = chosen_steps is not None or align  # what changes values or rows needs them here
+    defer = False if whole else None if executor is None else True  # workers elsewhere read for themselves
+    first, second = inputs.read_sides(a, b, defer=defer)
     items = inputs.aligned([*first, *(second or ())], align=align)
     items = inputs.aligned(inputs.matrices(items, chosen_steps), align=align)
     notes: list[Caveat] = []
@@ -112,7 +126,7 @@ def prepare(
             "b": None if side_b is None else [_described(item) for item in side_b],
         },
     }
-    return Request(side_a, side_b, chosen, pairs, on_error, dtype, tuple(notes), about)
+    return Request(side_a, side_b, chosen, pairs, on_error, dtype, memory, executor, tuple(notes), about)
 
 
 def parse_measures(measures: Measures) -> tuple[Measure[Any], ...]:
@@ -132,7 +146,7 @@ def _described(item: Item) -> dict[str, Any]:
         "source": item.title,
         "n": r.n,
         "p": r.p,
-        "dtype": str(r.values.dtype),
+        "dtype": r.dtype,
         "ids": "positions" if r.ids is None else "given",
         "steps": [str(step) for step in r.steps],
         "origin": r.origin.to_dict(),

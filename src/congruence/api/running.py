@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from congruence.api import earlier
 from congruence.api.caveats import warn_of
 from congruence.api.inputs import Source
 from congruence.api.request import DEFAULT_MEASURES, Measures, Request, prepare
-from congruence.engine import Journal, Mode, OnError, Pairs, Progress, Row, require_writable_run, run_comparison
+from congruence.engine import Journal, Mode, OnError, Pairs, Plan, Progress, Row, require_writable_run, run_comparison
 from congruence.errors import CongruenceError, ParameterError
 from congruence.reporting import report
 from congruence.results import Comparison
@@ -29,9 +29,9 @@ def compare(
     pairs: Pairs = "all",
     steps: StepSpec = None,
     inference: None = None,
-    executor: None = None,
+    executor: Any = None,
     device: None = None,
-    memory: None = None,
+    memory: str | float | None = None,
     out: str | Path | None = None,
     on_error: OnError = "raise",
     *,
@@ -56,8 +56,14 @@ def compare(
     steps : str, Step or list, optional
         How to make (n, p) matrices, such as ``"spatial_mean,pca:components=50"``. By default (n, c, h, w) is flattened,
         (n, t, d) is averaged over its valid tokens, and of a recurrent layer the last valid step is taken.
-    inference, executor, device, memory : None
+    inference, device : None
         Reserved.
+    executor : optional
+        Where the work is done: ``"serial"`` (all cores of this process), ``"threads"``, ``"processes"``, ``"local:4"``
+        (four Dask workers here), the address of a Dask scheduler, a Dask Client, or anything with the interface of
+        `concurrent.futures.Executor`. The numbers do not depend on it. Workers read the matrices of stores themselves.
+    memory : int, float or str, optional
+        Budget beside the input, such as ``"4GB"``; half of the machine's memory by default. See `plan`.
     out : path, optional
         Folder of a run: rows are kept there as they finish, then ``comparison.zarr``, ``comparison.csv`` and
         ``report.html``. Read it with `load`.
@@ -102,13 +108,52 @@ def compare(
     >>> round(float(result.matrix("cka").sel(a="first", b="second")), 12)
     1.0
     """
-    _refuse_reserved(inference=inference, executor=executor, device=device, memory=memory)
+    _refuse_reserved(inference=inference, device=device)
     if out is not None:
         require_writable_run(Path(out), _mode(exists))
-    request = prepare(a, b, measures, pairs=pairs, steps=steps, align=align, on_error=on_error, dtype=dtype)
+    request = prepare(
+        a,
+        b,
+        measures,
+        pairs=pairs,
+        steps=steps,
+        align=align,
+        on_error=on_error,
+        dtype=dtype,
+        memory=memory,
+        executor=executor,
+    )
     result = run(request, out, exists=exists, progress=progress)
     warn_of(request.notes, result)
     return result
+
+
+def plan(
+    a: Source,
+    b: Source | None = None,
+    measures: Measures = DEFAULT_MEASURES,
+    *,
+    steps: StepSpec = None,
+    memory: str | float | None = None,
+) -> Plan:
+    """Return how `compare` would compute this, and what it would cost; print it to read the explanation.
+
+    Parameters
+    ----------
+    a, b, measures, steps, memory
+        As in `compare`.
+
+    Returns
+    -------
+    Plan
+        For every measure: form and reason, tiles, number of values, flop and memory.
+
+    Raises
+    ------
+    ParameterError
+        If the budget does not hold one tile of some measure; the message gives the least that works.
+    """
+    return prepare(a, b, measures, steps=steps, memory=memory).plan()
 
 
 def _refuse_reserved(**reserved: object) -> None:
@@ -150,6 +195,7 @@ def run(
     known = [] if before is None else earlier.known_rows(request, before)
     fresh = not folder.exists()
     with Journal(folder, earlier.key(request.provenance()), exists) as journal:
+        _sweep(folder)
         try:
             result = _compute(request, progress, journal, known)
         except CongruenceError:
@@ -159,6 +205,15 @@ def run(
         write_run(result, folder)
         journal.finish()
     return result
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed while it saved had not put in its place."""
+    for path in (path for name in (RESULT, TABLE, PAGE) for path in folder.glob(f".{name}.*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def write_run(result: Comparison, folder: Path) -> None:
@@ -181,6 +236,8 @@ def _compute(
         pairs=request.pairs,
         on_error=request.on_error,
         dtype=request.dtype,
+        memory=request.memory,
+        executor=request.executor,
         journal=journal,
         known=known,
         progress=progress,

@@ -107,6 +107,17 @@ def command(
         GateChoice | None,
         typer.Option(help="Pairs the gates look at. \\[default: matched with A and B, all with A alone]"),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory budget, such as 4GB. \\[default: half of the machine's]"),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="Compute on Dask: local:4 for four workers here, or tcp://host:8786."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print how it would be computed and what it would cost, and stop.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")
     ] = False,
@@ -121,8 +132,20 @@ def command(
     gates += [_gates.parse_gate(text, "over") for text in fail_over or ()]
     require_writable_run(out, mode)
     request = api.prepare(
-        a, b, measures or api.DEFAULT_MEASURES, pairs=pairs.value, steps=steps, align=align, on_error=on_error.value
+        a,
+        b,
+        measures or api.DEFAULT_MEASURES,
+        pairs=pairs.value,
+        steps=steps,
+        align=align,
+        on_error=on_error.value,
+        memory=memory,
+        executor=dask,
     )
+    plan = request.plan()
+    if explain:
+        typer.echo(str(plan))
+        return 0
     scope = _gates.scope_of(request, gates, None if gate is None else gate.value)
     result = _run(request, out, mode)
     verdicts = _gates.judge(result, gates, scope, within=request.b is None)

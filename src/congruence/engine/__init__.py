@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape
 from congruence.engine.journal import Journal, Mode, is_run, require_writable_run
-from congruence.engine.plan import MeasurePlan, Plan, make_plan
+from congruence.engine.plan import MeasurePlan, Plan, make_plan, parse_memory
 from congruence.engine.run import run_comparison
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Shape",
     "is_run",
     "make_plan",
+    "parse_memory",
     "require_writable_run",
     "run_comparison",
 ]
