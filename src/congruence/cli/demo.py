@@ -53,10 +53,10 @@ def command(
     downloaded.
     """
     start = time.perf_counter()
-    folders = {name: _weights(package, inside) for name, (package, inside, _) in MODELS.items()}
+    _require_packages()
     text = _write_sentences(out)
-    for name, folder in folders.items():
-        _record(name, folder, text, out / f"{name}.zarr")
+    for name in MODELS:
+        _record(name, text, out / f"{name}.zarr")
     result = _compare(out)
     if as_json:
         print_json(_as_json(result, out))
@@ -64,15 +64,24 @@ def command(
         _show(console(), result, out, time.perf_counter() - start)
 
 
-def _weights(package: str, inside: str) -> Path:
-    """Return the folder of a model's weights without importing the package, which would bring in much else."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        message = (
-            f"The demo needs the package {package.replace('_', '-')}. Install it with: pip install 'congruence[demo]'"
-        )
+def _require_packages() -> None:
+    """Raise a MissingExtraError if something is not installed; nothing is imported for that."""
+    needed = ["torch", "transformers", *(package for package, _, _ in MODELS.values())]
+    missing = [name.replace("_", "-") for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"The demo needs {', '.join(missing)}. Install what it needs with: pip install 'congruence[demo]'"
         raise MissingExtraError(message)
-    return Path(found.submodule_search_locations[0]) / inside
+
+
+def _weights(name: str) -> Path:
+    """Return the folder of a model's weights; the package, which would bring in much else, is not imported."""
+    package, inside, _ = MODELS[name]
+    found = importlib.util.find_spec(package)
+    places = found.submodule_search_locations if found is not None else None
+    if not places or not (Path(places[0]) / inside).is_dir():
+        message = f"The package {package.replace('_', '-')} has no folder {inside}. Install it again: pip install 'congruence[demo]'"
+        raise MissingExtraError(message)
+    return Path(places[0]) / inside
 
 
 def _write_sentences(out: Path) -> Path:
@@ -90,11 +99,11 @@ def _write_sentences(out: Path) -> Path:
     return path
 
 
-def _record(name: str, folder: Path, text: Path, store: Path) -> None:
+def _record(name: str, text: Path, store: Path) -> None:
     from congruence import extraction
 
     note(f"recording {MODELS[name][2]} ...")
-    loaded = extraction.load_model(f"hf:{folder}")
+    loaded = extraction.load_model(f"hf:{_weights(name)}")
     data = extraction.load_data(str(text), loaded)
     total = None if data.ids is None else len(data.ids)
 
@@ -156,9 +165,9 @@ def _show(shown: Console, result: Comparison, out: Path, seconds: float) -> None
     shown.print(_moves(result))
     shown.print("\nmoved = 1 - debiased CKA   ↑ higher is more alike   ↓ lower is more alike", style="dim")
     shown.print("most like = the layer of B that is most like this layer of A by debiased CKA\n", style="dim")
-    shown.print(_conclusion(result))
+    shown.print(_conclusion(result), soft_wrap=True)
     _summary.show_caveats(shown, (), result)
-    _show_gates(shown, result)
+    _show_gates(shown, result, out)
     shown.print(
         f"\nThe page, with all {len(result.a)} x {len(result.b)} pairs: {out / 'run' / 'report.html'}", soft_wrap=True
     )
@@ -185,18 +194,21 @@ def _conclusion(result: Comparison) -> str:
     moved = {name: 1 - float(cka.sel(a=name, b=name)) for name in result.a}
     order = sorted(moved, key=lambda name: moved[name], reverse=True)
     still = [name for name in result.a if moved[name] < 0.01]
-    rest = f" {len(still)} of {len(moved)} layers hardly moved (less than 0.01): {', '.join(still)}." if still else ""
+    rest = f" {len(still)} of {len(moved)} layers moved less than 0.01: {', '.join(still)}." if still else ""
     return f"{order[0]} moved most ({moved[order[0]]:.3f}), then {order[1]} ({moved[order[1]]:.3f}).{rest}"
 
 
-def _show_gates(shown: Console, result: Comparison) -> None:
+def _show_gates(shown: Console, result: Comparison, out: Path) -> None:
     """Show a gate that passes and one that fails, as `compare` would apply them in continuous integration."""
     from congruence.cli._gates import judge, parse_gate
 
     shown.print("\nA gate makes a script fail when layers move too far:", style="bold")
     for bound in (PASSING, FAILING):
         verdicts = judge(result, [parse_gate(f"{CKA}={bound}", "under")], "matched", within=False)
-        shown.print(f"\n$ congruence compare A B -m {CKA} --fail-under {CKA}={bound} --out RUN", soft_wrap=True)
+        command = (
+            f"congruence compare {out / 'base.zarr'} {out / 'tuned.zarr'} -m {CKA} --fail-under {CKA}={bound} --out RUN"
+        )
+        shown.print(f"\n$ {command}", soft_wrap=True)
         _summary.show_gates(shown, verdicts)
         shown.print(f"exit code {1 if verdicts[0].offending else 0}", style="dim")
 
