@@ -135,7 +135,7 @@ def _from_transformers(source: str) -> LoadedModel:
         raise InputError(message) from error
     _warn_of_random_weights(source, sorted(info["missing_keys"]))
     tokenizer = None if images else _tokenizer(transformers, where, local=local)
-    return LoadedModel(model, folder.name if local else source, None, transform, tokenizer)
+    return LoadedModel(model, folder.resolve().name if local else source, None, transform, tokenizer)
 
 
 @contextlib.contextmanager
