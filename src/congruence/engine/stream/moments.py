@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -55,11 +56,23 @@ class Frame:
         for _ in range(2):  # the second pass removes the rounding of the first: constant features become exactly 0
             step = centred.mean(axis=0)
             shift, centred = shift + step, values - (shift + step)
-        return cls(shift, _exponent(float(np.max(np.abs(centred), initial=0.0))))
+        exponent = _exponent(float(np.max(np.abs(centred), initial=0.0)))
+        spread = np.ldexp(centred, exponent).std(axis=0)
+        if bool(np.all(np.ldexp(np.abs(shift), exponent) <= 4 * spread)):  # costs four bits, saves time on every chunk
+            shift = np.zeros_like(shift)
+        return cls(shift, exponent)
+
+    @cached_property
+    def _shifts(self) -> bool:
+        """Whether the shift is more than 0."""
+        return bool(np.any(self.shift))
 
     def place(self, values: np.ndarray[Any, Any], out: Matrix) -> Matrix:
         """Write u for some values, shape (m, p), into the first rows of `out`, converting them on the way."""
-        placed: Matrix = np.subtract(values, self.shift, out=out[: values.shape[0]], dtype=np.float64)
+        placed = out[: values.shape[0]]
+        np.copyto(placed, values)  # faster than to convert and subtract in one
+        if self._shifts:
+            np.subtract(placed, self.shift, out=placed)
         if self.exponent:
             np.ldexp(placed, self.exponent, out=placed)
         return placed

@@ -67,7 +67,7 @@ def stream_comparison(
     AlignmentError
         If the stimuli differ.
     """
-    job = Job.build([s.deferred for s in a], None if b is None else [s.deferred for s in b], measures, pairs)
+    job = Job.build([s.placeholder for s in a], None if b is None else [s.placeholder for s in b], measures, pairs)
     streams = (*a, *(b or ()))
     require_same_stimuli(streams)
     if on_error not in {"raise", "record"}:

@@ -13,7 +13,7 @@ import numpy as np
 from congruence import linalg, validate
 from congruence import steps as _steps
 from congruence.errors import ParameterError, ShapeError, StoreError
-from congruence.representation import Deferred, Ids, Origin, Representation, require_aligned
+from congruence.representation import Ids, Origin, Representation, require_aligned
 from congruence.store import Activations
 
 Values = np.ndarray[Any, Any]
@@ -106,12 +106,9 @@ class Stream:
         return cls(name or layer, shape[0], p, rows, store.ids, origin, row_bytes)
 
     @property
-    def deferred(self) -> Deferred:
-        """The same as a representation whose values nobody has read."""
-        return Deferred(self.name, (self.n, self.p), self._whole, origin=self.origin)
-
-    def _whole(self) -> Representation:
-        return Representation(self.read(0, self.n), self.name, self.ids, origin=self.origin)
+    def placeholder(self) -> Representation:
+        """A representation of the same name and shape whose values take no memory and mean nothing."""
+        return Representation(np.broadcast_to(0.0, (self.n, self.p)), self.name, origin=self.origin)
 
     def read(self, start: int, stop: int) -> Values:
         """Return a range of stimuli as a NumPy array.
@@ -172,7 +169,7 @@ def require_same_stimuli(streams: Sequence[Stream]) -> None:
             first.ids is not None and other.ids is not None and np.array_equal(first.ids, other.ids)
         )
         if not (same_ids and first.n == other.n):
-            require_aligned(replace(first.deferred, ids=first.ids), replace(other.deferred, ids=other.ids))
+            require_aligned(replace(first.placeholder, ids=first.ids), replace(other.placeholder, ids=other.ids))
 
 
 def ranges(n: int, rows: int) -> Iterator[tuple[int, int]]:
