@@ -47,6 +47,25 @@ def test_nothing_is_plausible_where_a_pair_failed() -> None:
     assert found.failures().to_dict("records") == [{"measure": "cka", "a": "y", "b": "y", "reason": "constant"}]
 
 
+def test_standard_errors_are_there_only_if_they_were_estimated(tmp_path) -> None:
+    assert "standard_error" not in make().dataset
+    status = np.full((2, 3, 2), "ok", dtype=object)
+    status[0, 1, 1] = "failed"
+    found = make(status=status, standard_error=0.25)
+    errors = found.dataset["standard_error"]
+    assert np.isnan(errors.values[0, 1, 1])
+    assert errors.sel(measure="cka", a="x", b="y").item() == 0.25
+    assert not found.equals(make(status=status))
+    assert Comparison.load(found.save(tmp_path / "run")).equals(found)
+    assert (
+        found.as_distance(measures=["cka"])
+        .dataset["standard_error"]
+        .equals(errors.assign_coords(measure=["cka|one_minus", "procrustes"]))
+    )
+    with pytest.raises(ShapeError, match=r"standard_error must have shape \(2, 3, 2\)"):
+        make(standard_error=np.zeros(3))
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

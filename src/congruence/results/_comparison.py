@@ -35,7 +35,8 @@ class Comparison:
     dataset : xarray.Dataset
         Dimensions (measure, a, b), labelled with the canonical labels of the measures and the names of the
         representations in execution order. Variables: value; status ("ok", "failed", "skipped": not asked for);
-        reason, why a pair failed; warnings, JSON list of {code, text, level} or ""; n, number of stimuli; seconds.
+        reason, why a pair failed; warnings, JSON list of {code, text, level} or ""; n, number of stimuli; seconds;
+        standard_error, only where one was estimated.
     infos : mapping of str to MeasureInfo
         Description of each measure, by label.
     provenance : mapping
@@ -59,6 +60,7 @@ class Comparison:
         caveats: Any = MappingProxyType({}),
         n: Any = 0,
         seconds: Any = 0.0,
+        standard_error: Any = None,
         provenance: Mapping[str, Any] = MappingProxyType({}),
     ) -> Comparison:
         """Return the result that these arrays hold.
@@ -77,6 +79,8 @@ class Comparison:
             Reasons to distrust single values; cells that are left out have none.
         n, seconds : array, shape (measures, a, b), or one number for all
             Stimuli compared, and time spent.
+        standard_error : array of float, shape (measures, a, b), optional
+            Of the values, where something estimated them.
         provenance : mapping
             Plain data that JSON can hold.
 
@@ -96,15 +100,16 @@ class Comparison:
         if unknown:
             message = f"status must be one of {', '.join(_parts.STATUSES)}; got {unknown[0]!r}."
             raise ParameterError(message)
-        number = _parts.filled(value, shape, "value", np.float64)
         variables = {
-            "value": np.where(states == "ok", number, np.nan),
+            "value": _parts.where_ok(value, states, "value"),
             "status": states,
             "reason": shared(reason, shape, "reason"),
             "warnings": caveat_cells(caveats, shape),
             "n": _parts.filled(n, shape, "n", np.int64),
             "seconds": _parts.filled(seconds, shape, "seconds", np.float64),
         }
+        if standard_error is not None:
+            variables["standard_error"] = _parts.where_ok(standard_error, states, "standard_error")
         return _assemble(infos, names_a, names_b, variables, _parts.plain(provenance))
 
     @property

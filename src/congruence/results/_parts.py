@@ -46,6 +46,11 @@ def filled(values: Any, shape: tuple[int, ...], name: str, dtype: type[np.generi
     return np.array(np.broadcast_to(given, shape))
 
 
+def where_ok(values: Any, states: Numbers, name: str) -> Numbers:
+    """Return numbers for every cell, NaN where its status is not "ok"."""
+    return np.where(states == "ok", filled(values, states.shape, name, np.float64), np.nan)
+
+
 def plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return the provenance as JSON would give it back, so that saving changes nothing."""
     try:
