@@ -109,8 +109,8 @@ def test_compare_lists_both_ends_of_many_pairs(here):
     rng = np.random.default_rng(0)
     np.savez("many.npz", **{f"l{i:02d}": rng.normal(size=(30, 3)) for i in range(12)})
     outcome = congruence("compare", "many.npz", "-m", "procrustes", "-m", "linear_regression", "-o", "run")
-    first, second = outcome.out.split("least alike by procrustes")
-    assert "most alike by procrustes" in first
+    first, second = outcome.out.split("Least alike by procrustes")
+    assert "Most alike by procrustes" in first
     values = cg.load("run").matrix("procrustes").values
     upper = np.sort(values[np.triu_indices(12, 1)])
     ends = [
@@ -292,11 +292,43 @@ def test_gates_that_cannot_be_evaluated_are_refused_before_anything_is_computed(
 
 def test_a_matched_gate_without_common_names_says_what_to_do(here):
     command = ["compare", "base.npz", "other.npz", "-m", "cka", "-o", "run", "--fail-under", "cka=0.5"]
-    outcome = congruence(*command)
+    outcome = congruence(*command, "--gate", "matched")
     assert outcome.code == 2
     assert "no name is in both A (fc0, ...) and B (conv, ...). Use --gate all." in outcome.error
     assert not (here / "run").exists()
-    assert congruence(*command, "--gate", "all").code == 1
+
+
+def test_a_gate_looks_at_every_pair_where_no_name_is_common(here):
+    command = ["compare", "base.npz", "other.npz", "-m", "cka", "-o", "run", "--fail-under", "cka=0.5", "--json"]
+    outcome = congruence(*command)
+    assert outcome.code == 1
+    (gate,) = outcome.json["gates"]
+    assert gate["gate"] == "all"
+    assert gate["pairs"] == len(outcome.json["a"]) * len(outcome.json["b"])
+
+
+def test_explain_says_what_it_would_cost_and_writes_nothing(here):
+    outcome = congruence(*COMPARE, "--explain", "--memory", "2GB")
+    assert outcome.code == 0
+    assert "memory budget 2 GB" in outcome.out
+    assert "form " in outcome.out
+    assert not (here / "run").exists()
+
+
+def test_a_memory_budget_that_is_too_small_or_means_nothing(here):
+    small = congruence(*COMPARE, "--memory", "10kB")
+    assert small.code == 2
+    assert "does not hold one tile of cka" in small.error
+    assert not (here / "run").exists()
+    nonsense = congruence(*COMPARE, "--memory", "plenty")
+    assert nonsense.code == 2
+    assert "memory must be a number of bytes or text such as '4GB'" in nonsense.error
+
+
+def test_a_scheduler_that_means_nothing_is_refused(here):
+    outcome = congruence(*COMPARE, "--dask", "somewhere")
+    assert outcome.code == 2
+    assert "scheduler's address such as 'tcp://host:8786'" in outcome.error
 
 
 @pytest.mark.parametrize(
@@ -527,6 +559,20 @@ def test_report_writes_the_page_again(here):
         assert "fc2" in page.read_text("utf-8")
     assert congruence("report", "run", "--out", "page.html").out == "page.html\n"
     assert len((here / "page.html").read_text("utf-8")) == pytest.approx(len(content), rel=0.01)
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_numbers_are_never_cut_in_a_narrow_terminal(width, capsys):
+    from rich.console import Console
+
+    measures = ["cka", "cka:kernel=rbf,estimator=debiased", "linear_regression", "mutual_knn"]
+    rows = [(f"encoder.layer.{i}", *(f"{i}.{k}234567" for k in range(4))) for i in range(3)]
+    _terminal.print_table(Console(width=width, markup=False, highlight=False), ["layer", *measures], rows, "nrrrr")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    for name, *values in rows:
+        assert name in shown
+        assert all(value in shown for value in values)
 
 
 def test_logs_have_no_progress_bar(here):

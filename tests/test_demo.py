@@ -139,7 +139,7 @@ def test_the_demo_end_to_end(few_sentences, tmp_path, monkeypatch):
 
 def _check_what_is_shown(out, result):
     last = float(result.matrix(CKA).sel(a=LAYERS[-1], b=LAYERS[-1]))
-    assert re.search(rf"^encoder\.layer\.5 +█+ +{1 - last:.4f} +{last:.4f} ", out, re.MULTILINE)
+    assert re.search(rf"^encoder\.layer\.5 +{1 - last:.4f} +█+ +{last:.4f} ", out, re.MULTILINE)
     assert "encoder.layer.5 moved most" in out
     assert "48 sentences" in out
     assert "Gate passed" in out

@@ -88,9 +88,11 @@ def scope_of(request: Request, gates: Sequence[Gate], asked: Scope | None) -> Sc
         if gate.measure not in labels:
             message = f"--fail-{gate.direction} names {gate.measure}, which is not computed. Add: -m {gate.measure}"
             raise GateError(message)
-    scope = asked or ("all" if request.b is None else "matched")
-    if gates and not pairs_of(request.names_a, request.names_b, scope, within=request.b is None):
-        if scope == "matched" and request.b is None:
+    within = request.b is None
+    # two single files have two names: where no name is on both sides, every pair is meant
+    scope = asked or ("matched" if pairs_of(request.names_a, request.names_b, "matched", within=within) else "all")
+    if gates and not pairs_of(request.names_a, request.names_b, scope, within=within):
+        if scope == "matched" and within:
             message = "--gate matched needs A and B; within A alone use --gate all."
         elif scope == "matched":
             message = f"--gate matched: no name is in both A ({request.names_a[0]}, ...) and B ({request.names_b[0]}, ...). Use --gate all."

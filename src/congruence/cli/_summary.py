@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from congruence.cli._terminal import plural, table
+from congruence.cli._terminal import plural, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def _heads(result: Comparison) -> list[str]:
 
 def _show_matched(shown: Console, result: Comparison, names: Sequence[str]) -> None:
     rows = [(name, *_values(result, name, name)) for name in names[:MOST_MATCHED]]
-    shown.print(table(["same name in A and B", *_heads(result)], rows, numeric=len(result.measures)))
+    print_table(shown, ["in A and B", *_heads(result)], rows, "n" + "r" * len(result.measures))
     if len(names) > MOST_MATCHED:
         shown.print(f"... and {len(names) - MOST_MATCHED} more", style="dim")
 
@@ -58,16 +58,17 @@ def _show_extremes(shown: Console, result: Comparison, *, within: bool) -> None:
     sign = -1 if result.info(label).orientation == "similarity" else 1
     ordered = sorted(map(tuple, places), key=lambda place: sign * values[place])
     most = MOST_LISTED if len(ordered) > 2 * MOST_LISTED else len(ordered)
-    _show_pairs(shown, result, f"most alike by {label}", ordered[:most])
+    _show_pairs(shown, result, f"Most alike by {label}", ordered[:most])
     if len(ordered) > most:
         shown.print()
-        _show_pairs(shown, result, f"least alike by {label}", ordered[-MOST_LISTED:])
+        _show_pairs(shown, result, f"Least alike by {label}", ordered[-MOST_LISTED:])
 
 
 def _show_pairs(shown: Console, result: Comparison, title: str, places: Sequence[tuple[int, ...]]) -> None:
     pairs = [(result.a[i], result.b[j]) for i, j in places]
     rows = [(a, b, *_values(result, a, b)) for a, b in pairs]
-    shown.print(table([title, "", *_heads(result)], rows, numeric=len(result.measures)))
+    shown.print(title, style="bold")
+    print_table(shown, ["A", "B", *_heads(result)], rows, "nn" + "r" * len(result.measures))
 
 
 def _values(result: Comparison, a: str, b: str) -> list[str]:
@@ -112,7 +113,7 @@ def show_gates(shown: Console, verdicts: Sequence[Verdict]) -> None:
             continue
         shown.print(f"\nGate failed: {verdict.gate}, broken by {len(verdict.offending)} of {looked}", style="bold red")
         rows = [(a, b, f"{value:.6g}") for a, b, value in verdict.offending]
-        shown.print(table(["A", "B", verdict.gate.measure], rows, numeric=1))
+        print_table(shown, ["A", "B", verdict.gate.measure], rows, "nnr")
 
 
 def show_files(shown: Console, out: Path) -> None:

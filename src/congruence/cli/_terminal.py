@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,22 +54,56 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: int = 0, title: str = "") -> Table:
-    """Return a table without frames; the last `numeric` columns are aligned to the right."""
+def print_table(shown: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> None:
+    """Print a table without frames.
+
+    Parameters
+    ----------
+    shown : Console
+        Where to.
+    columns : sequence of str
+        Headings; without any the table has no head. Long ones are broken where the terminal is narrow.
+    rows : sequence of sequence of str
+        Cells.
+    align : str
+        One letter a column: ``n`` a name, kept whole as long as there is room; ``t`` text; ``r`` a number, never cut: if there is no
+        room for all, the table is printed in parts.
+    """
+    broken = [re.sub(r"([:,=])(?=\S)", r"\1\n", column) for column in columns]
+    for heads in (columns, broken):
+        made = _table(heads, rows, align)
+        if _width(shown, made) <= shown.width:
+            shown.print(made)
+            return
+    numbers = [place for place, kind in enumerate(align) if kind == "r"]
+    if len(numbers) < 2:
+        shown.print(made)  # names are folded
+        return
+    halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+    for half in halves:
+        kept = [place for place, kind in enumerate(align) if kind != "r" or place in half]
+        cells = [[row[place] for place in kept] for row in rows]
+        print_table(shown, [columns[place] for place in kept], cells, "".join(align[place] for place in kept))
+        if half is halves[0]:
+            shown.print()
+
+
+def _width(shown: Console, made: Table) -> int:
+    """Return how wide a table would be without limits."""
+    from rich.measure import Measurement
+
+    return Measurement.get(shown, shown.options.update(width=10_000), made).maximum
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(
-        box=SIMPLE_HEAD,
-        title=title or None,
-        title_justify="left",
-        pad_edge=False,
-        show_edge=False,
-        show_header=any(columns),
-    )
-    for place, column in enumerate(columns):
-        right = place >= len(columns) - numeric
-        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns), padding=(0, 1, 0, 0))
+    for place, (column, kind) in enumerate(zip(columns, align, strict=True)):
+        longest = max((len(row[place]) for row in rows), default=0)
+        least = {"n": min(longest, 32), "r": longest}.get(kind)
+        made.add_column(column, justify="right" if kind == "r" else "left", overflow="fold", min_width=least)
     for row in rows:
         made.add_row(*row)
     return made

@@ -105,7 +105,7 @@ def command(
     ] = None,
     gate: Annotated[
         GateChoice | None,
-        typer.Option(help="Pairs the gates look at. \\[default: matched with A and B, all with A alone]"),
+        typer.Option(help="Pairs the gates look at. \\[default: matched, or all where no name is on both sides]"),
     ] = None,
     memory: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from congruence.cli import _summary
-from congruence.cli._terminal import console, note, print_json, progress, resumable, table
+from congruence.cli._terminal import console, note, print_json, print_table, progress, resumable
 from congruence.errors import LockedStoreError, MissingExtraError, OutputExistsError, StoreError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAME = "demo"
 EXAMPLES = """[bold]Example[/bold]
 
-  pip install 'congruence[demo]'
+  pip install 'congruence\\[demo]'
   congruence demo"""
 
 MODELS = {
@@ -162,9 +162,8 @@ def _show(shown: Console, result: Comparison, out: Path, seconds: float) -> None
     for name, (_, _, what) in MODELS.items():
         shown.print(f"  {'A' if name == 'base' else 'B'}  {what}")
     shown.print(f"  {len(result.a)} layers each, {n:,} sentences of Python's documentation, tokens averaged\n")
-    shown.print(_moves(result))
-    shown.print("\nmoved = 1 - debiased CKA   ↑ higher is more alike   ↓ lower is more alike", style="dim")
-    shown.print("most like = the layer of B that is most like this layer of A by debiased CKA\n", style="dim")
+    _print_moves(shown, result)
+    shown.print("\nmoved = 1 - debiased CKA   ↑ higher is more alike   ↓ lower is more alike\n", style="dim")
     shown.print(_conclusion(result), soft_wrap=True)
     _summary.show_caveats(shown, (), result)
     _show_gates(shown, result, out)
@@ -175,27 +174,30 @@ def _show(shown: Console, result: Comparison, out: Path, seconds: float) -> None
     shown.print(f"Took {seconds:.0f} s.")
 
 
-def _moves(result: Comparison) -> Any:
-    """Return a table of the layers: how far each moved, and by every measure."""
+def _print_moves(shown: Console, result: Comparison) -> None:
+    """Print how far each layer moved, and its similarity by every measure."""
     cka = result.matrix(CKA)
+    longest = 20 if shown.width >= 96 else 0
     rows = []
     for name in result.a:
         moved = 1 - float(cka.sel(a=name, b=name))
-        closest = result.b[int(cka.sel(a=name).values.argmax())]
         values = [f"{float(result.matrix(label).sel(a=name, b=name)):.4f}" for label in MEASURES]
-        rows.append((name, "█" * round(20 * max(0.0, moved)), f"{moved:.4f}", *values, closest))
+        rows.append((name, f"{moved:.4f}", "█" * round(longest * max(0.0, moved)), *values))
     heads = [f"{m.split(':')[0]} {'↑' if result.info(m).orientation == 'similarity' else '↓'}" for m in MEASURES]
-    return table(["layer", "", "moved", *heads, "most like"], rows, numeric=len(MEASURES) + 1)
+    print_table(shown, ["layer", "moved", "", *heads], rows, "nrt" + "r" * len(MEASURES))
 
 
 def _conclusion(result: Comparison) -> str:
-    """Return in one sentence which layers moved."""
+    """Return in a few words which layers moved, and whether they now look like others."""
     cka = result.matrix(CKA)
     moved = {name: 1 - float(cka.sel(a=name, b=name)) for name in result.a}
     order = sorted(moved, key=lambda name: moved[name], reverse=True)
     still = [name for name in result.a if moved[name] < 0.01]
     rest = f" {len(still)} of {len(moved)} layers moved less than 0.01: {', '.join(still)}." if still else ""
-    return f"{order[0]} moved most ({moved[order[0]]:.3f}), then {order[1]} ({moved[order[1]]:.3f}).{rest}"
+    closest = {name: result.b[int(cka.sel(a=name).values.argmax())] for name in result.a}
+    shifted = [f"{a} of A is most like {b} of B" for a, b in closest.items() if a != b]
+    others = f"\nBy debiased CKA, {' and '.join(shifted)}." if shifted else ""
+    return f"{order[0]} moved most ({moved[order[0]]:.3f}), then {order[1]} ({moved[order[1]]:.3f}).{rest}{others}"
 
 
 def _show_gates(shown: Console, result: Comparison, out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from congruence.cli._terminal import console, plural, print_json, progress, resumable, table
+from congruence.cli._terminal import console, plural, print_json, print_table, progress, resumable
 from congruence.cli.layers import DATA_HELP, MODEL_HELP, WEIGHTS_HELP
 from congruence.errors import OutputExistsError
 
@@ -128,6 +128,6 @@ def _show(activations: Activations, out: Path) -> None:
     shown = console()
     rows = [(name, " x ".join(map(str, activations.shape(name))), str(activations.dtype(name))) for name in activations]
     shown.print(f"Recorded {plural(len(rows), 'layer')} for {plural(activations.n, 'stimulus', 'stimuli')}.\n")
-    shown.print(table(["layer", "shape", "type"], rows))
+    print_table(shown, ["layer", "shape", "type"], rows, "ntt")
     shown.print(f"\nStore: {out}", soft_wrap=True)
     shown.print(f"Compare its layers: congruence compare {out} -m cka:estimator=debiased --out RUN", soft_wrap=True)

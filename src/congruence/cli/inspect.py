@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from congruence.cli._terminal import console, plural, print_json, progress, table
+from congruence.cli._terminal import console, plural, print_json, print_table, progress
 from congruence.errors import CorruptStoreError
 
 if TYPE_CHECKING:
@@ -47,6 +47,6 @@ def _show(report: StoreReport) -> None:
     rows = [
         (r.name, " x ".join(map(str, r.shape)), r.dtype, "with mask" if r.mask else "", r.status) for r in report.layers
     ]
-    shown.print(table(["layer", "shape", "type", "", "state"], rows))
+    print_table(shown, ["layer", "shape", "type", "", "state"], rows, "ntttt")
     for problem in report.problems:
         shown.print(f"  {problem}", style="red", soft_wrap=True)

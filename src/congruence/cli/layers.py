@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from congruence.cli._terminal import console, plural, print_json, table
+from congruence.cli._terminal import console, plural, print_json, print_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from congruence.extraction import LayerRow, LoadedModel
 
 NAME = "layers"
@@ -46,7 +48,7 @@ def command(
         print_json([vars(row) for row in rows])
         return
     shown = console()
-    shown.print(_table(rows, with_shapes=batch is not None))
+    _print(shown, rows, with_shapes=batch is not None)
     repeated = [row for row in rows if row.aliases]
     for row in repeated:
         shown.print(f"{row.name} is also {', '.join(row.aliases)}", style="dim", soft_wrap=True)
@@ -65,13 +67,13 @@ def first_batch(loaded: LoadedModel, data: str | None) -> Any:
     return None if batches is None else next(iter(iterate(batches)), None)
 
 
-def _table(rows: list[LayerRow], *, with_shapes: bool) -> Any:
+def _print(shown: Console, rows: list[LayerRow], *, with_shapes: bool) -> None:
     heads = ["layer", "type", *(["output"] if with_shapes else []), "parameters"]
     cells = [
         (r.name, r.module_type, *([_shape(r)] if with_shapes else []), f"{r.parameters:,}" if r.parameters else "")
         for r in rows
     ]
-    return table(heads, cells, numeric=1)
+    print_table(shown, heads, cells, "nttr" if with_shapes else "ntr")
 
 
 def _shape(row: LayerRow) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from congruence.cli._terminal import console, print_json, table
+from congruence.cli._terminal import console, print_json, print_table
 
 if TYPE_CHECKING:
     from congruence.measures import Measure, MeasureInfo
@@ -57,7 +57,7 @@ def _list(everything: list[Measure[Any]]) -> None:
         )
         for m in everything
     ]
-    shown.print(table(["name", "with its defaults", "range", "", "parameters"], rows))
+    print_table(shown, ["name", "with its defaults", "range", "", "parameters"], rows, "nttnt")
     shown.print("\n↑ higher is more alike   ↓ lower is more alike", style="dim")
     shown.print("More about one: congruence measures cka")
 
@@ -81,11 +81,12 @@ def _explain(chosen: Measure[Any]) -> None:
         ("cost", info.cost),
         *(("source" if i == 0 else "", str(r)) for i, r in enumerate(info.references)),
     ]
-    shown.print(table(["", ""], rows))
+    print_table(shown, ["", ""], rows, "nt")
     parameters = _parameters(chosen)
     if parameters:
         shown.print("\nparameters", style="bold")
-        shown.print(table(["", "", ""], [(p["name"], p["rule"], f"now {p['value']}") for p in parameters]))
+        cells = [(p["name"], p["rule"], f"now {p['value']}") for p in parameters]
+        print_table(shown, ["", "", ""], cells, "ntt")
     shown.print(f"\n  congruence compare A B -m {chosen.label} --out RUN", soft_wrap=True)
 
 
