@@ -121,11 +121,11 @@ def extract(
     >>> list(acts), acts.array("0").shape
     (['0', '1'], (7, 3))
     """
-    _check(model, masks, batch_axis)
+    check_arguments(model, masks, batch_axis)
     chosen = _steps.parse_steps(steps) or ()
     _steps.require_rowwise(chosen, "while a model is recorded")
     treatment = Treatment(chosen, parse_dtype(dtype))
-    session = Session(model, layers, treatment, StimulusIds(ids), masks, batch_axis, _device(device))
+    session = Session(model, layers, treatment, StimulusIds(ids), masks, batch_axis, usable_device(device))
     about = {"model": model_name, "dataset": dataset}
     if out is None:
         return _in_temporary_folder(session, batches, about, progress)
@@ -152,7 +152,7 @@ def _in_temporary_folder(
     return activations
 
 
-def _check(model: Any, masks: Any, batch_axis: Any) -> None:
+def check_arguments(model: Any, masks: Any, batch_axis: Any) -> None:
     """Raise a ParameterError for arguments of the wrong kind."""
     if not isinstance(model, nn.Module):
         message = f"model must be a torch.nn.Module; got {type(model).__name__}."
@@ -166,7 +166,7 @@ def _check(model: Any, masks: Any, batch_axis: Any) -> None:
         raise ParameterError(message)
 
 
-def _device(device: str | torch.device | None) -> torch.device | None:
+def usable_device(device: str | torch.device | None) -> torch.device | None:
     """Return a device that works on this machine."""
     if device is None:
         return None
