@@ -77,7 +77,8 @@ def print_table(shown: Console, columns: Sequence[str], rows: Sequence[Sequence[
             return
     numbers = [place for place, kind in enumerate(align) if kind == "r"]
     if len(numbers) < 2:
-        shown.print(made)  # names are folded
+        for line in (columns, *rows):  # not even one number fits beside its name
+            shown.print("  ".join(line), soft_wrap=True)
         return
     halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
     for half in halves:
