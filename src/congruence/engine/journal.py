@@ -39,7 +39,7 @@ def require_writable_run(folder: Path, mode: Mode) -> None:
     if not folder.is_dir():
         message = f"{folder} exists and is not a folder; choose another output."
         raise OutputExistsError(message)
-    if not any(folder.iterdir()):
+    if not any(entry.name != ".lock" for entry in folder.iterdir()):  # a killed process can leave its lock alone
         return
     if not is_run(folder):
         message = f"{folder} exists and holds no comparison; it is left alone. Choose another output."
