@@ -27,6 +27,7 @@ from congruence.measures import Measure
 from congruence.representation import Deferred, Representation, common_ids, require_aligned, restrict
 from congruence.steps import StepSpec
 from congruence.store import Activations, open_source
+from congruence.store.chunks import RowHash
 
 Source = Any
 """dict name -> array, list of Representation, Activations, a path or a list of paths, one array or Representation."""
@@ -261,8 +262,9 @@ def fingerprint(r: Representation | Deferred) -> str:
     if isinstance(r, Deferred):
         ids = "" if r.ids is None else "\n".join(r.ids)
         return hashlib.sha256(f"{r.origin.fingerprint} {r.dtype} {r.shape};{ids}".encode()).hexdigest()
+    rows = RowHash()  # a checksum a stimulus: hashing every byte would take longer than many comparisons
     values = np.ascontiguousarray(linalg.to_numpy(r.values))
-    found = hashlib.sha256(f"{values.dtype.str} {values.shape};".encode())
-    found.update(values.view(np.uint8).data if values.size else b"")
+    rows.update(values)
+    found = hashlib.sha256(f"{values.dtype.str} {values.shape} {rows.hexdigest()};".encode())
     found.update("\n".join(map(str, r.stimulus_ids)).encode())
     return found.hexdigest()
