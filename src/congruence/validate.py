@@ -260,12 +260,17 @@ def as_floating(x: Any, name: str = "X", dtype: str | None = None) -> Array:
     xp = array_namespace(x)
     kind = str(x.dtype).removeprefix("torch.")
     if not xp.isdtype(x.dtype, "real floating"):
-        text = f"{name} holds {kind} values; they are converted to {str(target).removeprefix('torch.')}."
+        text = f"{name} holds {kind} values; they are converted to {_type_name(target)}."
         warnings.warn(CongruenceWarning(Caveat("integer_input", text)), stacklevel=3)
     elif xp.finfo(x.dtype).bits == 16:
         text = f"{name} holds {kind} values, about {2 if kind == 'bfloat16' else 3} significant digits; they are computed in higher precision."
         warnings.warn(CongruenceWarning(Caveat("half_input", text)), stacklevel=3)
     return xp.astype(x, target)
+
+
+def _type_name(dtype: Any) -> str:
+    """Return what a type is called, whichever library it is from."""
+    return str(getattr(dtype, "__name__", dtype)).removeprefix("torch.")
 
 
 def _jax_has_float64() -> bool:
