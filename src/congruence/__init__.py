@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from congruence.api import open as open
     from congruence.api import plan as plan
     from congruence.api import report as report
+    from congruence.engine.models import compare_models as compare_models
     from congruence.errors import AlignmentError as AlignmentError
     from congruence.errors import Caveat as Caveat
     from congruence.errors import CongruenceError as CongruenceError
@@ -71,6 +72,7 @@ _HOME = {
     "open": "api",
     "plan": "api",
     "report": "api",
+    "compare_models": "engine.models",
     "AlignmentError": "errors",
     "Caveat": "errors",
     "CongruenceError": "errors",
