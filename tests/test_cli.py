@@ -420,6 +420,16 @@ def test_ctrl_c_keeps_what_is_done_and_prints_how_to_go_on(here):
     assert cg.load("run").equals(cg.load("whole"))
 
 
+def test_an_interruption_is_exit_code_130(here, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("congruence.api.run", interrupted)
+    outcome = congruence(*COMPARE)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert outcome.err.startswith("congruence: interrupted; what is done is kept in run. Go on with:\n  congruence ")
+
+
 def test_the_command_that_goes_on():
     given = ["compare", "a b.npz", "--overwrite", "--out", "run"]
     assert _terminal.continuing(given) == "congruence compare 'a b.npz' --out run --resume"

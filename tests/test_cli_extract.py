@@ -9,6 +9,8 @@ import torch
 
 import congruence as cg
 from commands import congruence
+from congruence.cli import extract
+from congruence.extraction import Data
 
 MODELS = """
 import torch
@@ -166,6 +168,13 @@ def test_extract_refuses_what_cannot_be(here, options, message):
     assert outcome.code == 2
     assert message in outcome.error
     assert not (here / "acts.zarr").exists()
+
+
+def test_progress_is_in_stimuli_with_a_total_where_it_is_known():
+    seen = []
+    for ids in (None, ("a", "b", "c")):
+        extract._reporter(lambda done, total: seen.append((done, total)), Data([], ids, "data"))(1, 2)
+    assert seen == [(2, None), (2, 3)]
 
 
 # ---- inspect ---------------------------------------------------------------------------------------------------------
