@@ -218,7 +218,7 @@ def test_svcca_that_keeps_everything_is_cca(x, y):
 
 def test_thresholds_on_variance_and_on_singular_values_differ():
     """Raghu et al. say variance in the text and sum singular values in the appendix."""
-    x = gaussian(60, 6, seed=1, decay=0.3)
+    x = gaussian(60, 6, seed=1, decay=0.6)
     y = related(60, 6, 6, seed=2)[0]
     singular = scipy.linalg.svdvals(centred(x))
     by_variance = 1 + np.sum(np.cumsum(singular**2) < 0.9 * np.sum(singular**2))

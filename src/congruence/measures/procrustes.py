@@ -262,11 +262,30 @@ def _chord(a: FactorState, b: FactorState, nuclear_norm: Callable[[Array], float
     nuc = nuclear_norm(cross)
     if nuc < 1 - 1e-4:
         return math.sqrt(2 - 2 * nuc)
-    left, _, right = linalg.thin_svd(cross)
-    turned_a, turned_b = a.factor @ left, b.factor @ xp.matrix_transpose(right)  # (n, m), aligned
-    parts = (
-        turned_a - turned_b,
-        a.factor - turned_a @ xp.matrix_transpose(left),  # what the other side is too narrow to meet
-        b.factor - turned_b @ right,
-    )
-    return math.sqrt(sum(linalg.inner(part, part) for part in parts))
+    width = max(a.factor.shape[1], b.factor.shape[1])
+    return math.sqrt(_residual(_padded(a.factor, width), _padded(b.factor, width)))
+
+
+def _residual(a: Array, b: Array) -> float:
+    """Return min_Q ‖A - B Q‖²_F for two matrices of one width, from the differences themselves.
+
+    Directions whose singular value is below √eps of the largest are mixed by its rounding. They are small on both sides,
+    so that their own product is accurate again: they are aligned among themselves.
+    """
+    xp = array_namespace(a, b)
+    left, values, right = linalg.thin_svd(xp.matrix_transpose(a) @ b)
+    if float(values[0]) == 0:
+        return linalg.inner(a, a) + linalg.inner(b, b)
+    a, b = a @ left, b @ xp.matrix_transpose(right)
+    clear = values > math.sqrt(float(xp.finfo(a.dtype).eps)) * values[0]
+    k = int(xp.sum(xp.astype(clear, xp.int64)))
+    difference = a[:, :k] - b[:, :k]
+    rest = _residual(a[:, k:], b[:, k:]) if k < a.shape[1] else 0.0
+    return linalg.inner(difference, difference) + rest
+
+
+def _padded(factor: Array, width: int) -> Array:
+    """Return `factor` with columns of zeros added up to `width`."""
+    xp = array_namespace(factor)
+    n, p = factor.shape
+    return xp.concat([factor, xp.zeros((n, width - p), dtype=factor.dtype, device=factor.device)], axis=1)

@@ -21,7 +21,7 @@ Triple = tuple[Matrix, Matrix, Matrix]
 def gaussian(n: int, p: int, *, seed: int = 0, decay: float = 1.0) -> Matrix:
     """Return independent normal values, shape (n, p), whose principal axes shrink by the factor `decay` each."""
     rng = np.random.default_rng(seed)
-    return np.asarray(rng.standard_normal((n, p)) * decay ** np.arange(p) @ orthogonal(p, rng))
+    return _graded(rng.standard_normal((n, p)), decay, rng)
 
 
 def related(n: int, p1: int, p2: int, *, seed: int = 0, noise: float = 0.5, decay: float = 1.0) -> Pair:
@@ -47,10 +47,17 @@ def related(n: int, p1: int, p2: int, *, seed: int = 0, noise: float = 0.5, deca
 
     def side(p: int) -> Matrix:
         own = signal @ rng.standard_normal((4, p)) + noise * rng.standard_normal((n, p))
-        graded: Matrix = own @ orthogonal(p, rng) * decay ** np.arange(p) @ orthogonal(p, rng)
-        return graded + rng.standard_normal(p)
+        return _graded(own, decay, rng) + rng.standard_normal(p)
 
     return side(p1), side(p2)
+
+
+def _graded(x: Matrix, decay: float, rng: np.random.Generator) -> Matrix:
+    """Return `x` with its features shrunk by `decay` each, in directions that are no axes."""
+    p = x.shape[1]
+    if decay == 1.0:  # nothing to shrink, and a rotation of thousands of features takes minutes
+        return x
+    return np.asarray(x @ orthogonal(p, rng) * decay ** np.arange(p) @ orthogonal(p, rng))
 
 
 def orthogonal(p: int, rng: np.random.Generator) -> Matrix:
