@@ -116,7 +116,7 @@ def test_agrees_in_expectation_with_all_stimuli_at_once():
 
 def test_unrelated_layers_are_near_zero_however_small_the_batches():
     sums = MinibatchCKA(["x"], ["y"])
-    for k in range(2000):
+    for k in range(1000):
         rng = np.random.default_rng(k)
         sums.update({"x": rng.normal(size=(4, 30))}, {"y": rng.normal(size=(4, 30))})
     result = sums.result()
@@ -133,13 +133,13 @@ def test_standard_error_agrees_with_a_bootstrap_over_batches(sizes):
     parts = [accumulated([pair]).state_dict() for pair in batches]
     rng = np.random.default_rng(0)
     values = []
-    for _ in range(200):
+    for _ in range(120):
         chosen = rng.integers(len(parts), size=len(parts))
         state = {name: sum(parts[k][name] for k in chosen) for name in parts[0]}
         values.append(MinibatchCKA.from_state(state, ["one", "two"], ["three", "four"]).result().matrix(LABEL).values)
     bootstrap = np.std(values, axis=0)
     error = accumulated(batches).result().dataset["standard_error"].values[0]
-    # 200 resamples know a standard deviation to 5 %, and the delta method is right to first order
+    # 120 resamples know a standard deviation to 7 %, and the delta method is right to first order
     np.testing.assert_allclose(error, bootstrap, rtol=0.25)
 
 

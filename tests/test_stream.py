@@ -7,6 +7,7 @@ import math
 import os
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from congruence.engine.stream.values import FORMS
 from congruence.errors import (
     AlignmentError,
     CongruenceWarning,
+    CorruptStoreError,
     DegenerateError,
     InputError,
     ParameterError,
@@ -359,6 +361,30 @@ def test_refused_measures_can_be_recorded():
     assert float(got.matrix("cka")[0, 0]) == pytest.approx(1)
 
 
+def test_measures_of_others_need_memory():
+    class Other(type(measure("cca"))):
+        name = "other"
+
+    with pytest.raises(ParameterError, match="other cannot be computed from a stream: it has no form that sums"):
+        stream_comparison([untouchable("x")], None, [Other()])
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("no convergence"), InputError("no value")])
+def test_a_pair_that_fails_does_not_end_the_others(monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    x, y = data("ordinary")
+    arrays, measures = {"x": x, "y": y}, [measure("cca"), measure("cka")]
+    monkeypatch.setattr("congruence.engine.stream.values.average_correlation", fail)
+    with pytest.raises(type(error), match="cca of x and x: no value" if isinstance(error, InputError) else "no conv"):
+        streamed(arrays, measures)
+    got = streamed(arrays, measures, on_error="record")
+    assert (got.dataset["status"].sel(measure="cca") == "failed").all()
+    assert str(error) in got.failures()["reason"][0]
+    assert (got.dataset["status"].sel(measure="cka") == "ok").all()
+
+
 @pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "infinite")])
 def test_values_that_are_not_finite_are_found_with_their_position(value, kind):
     x, y = data("ordinary")
@@ -402,6 +428,23 @@ def test_a_source_that_cannot_be_read():
         stream_comparison([Stream.of_array(x, "x")], [broken], MEASURES, chunk_rows=100)
     got = stream_comparison([Stream.of_array(x, "x")], [broken], MEASURES, chunk_rows=100, on_error="record")
     assert set(got.failures()["reason"]) == {"OSError: the disk is gone"}
+
+
+def test_a_source_that_fails_in_a_later_pass():
+    x, _ = data("ordinary")
+    reads = itertools.count()
+
+    def rows(start, stop):
+        if next(reads) > 12:
+            message = "the disk is gone"
+            raise OSError(message)
+        return x[start:stop] + 1e-9
+
+    streams = [Stream.of_array(x, "x"), Stream("copy", N, 24, rows)]
+    got = stream_comparison(streams, None, [measure("procrustes"), measure("cka")], chunk_rows=100, on_error="record")
+    cells = got.dataset["status"].sel(measure="procrustes").values.tolist()
+    assert cells == [["ok", "failed"], ["failed", "ok"]]  # only the pair that is nearly equal needed that pass
+    assert (got.dataset["status"].sel(measure="cka") == "ok").all()
 
 
 def test_a_source_of_another_shape():
@@ -560,3 +603,19 @@ def test_steps_that_a_stream_cannot_run(store):
         Stream.of_layer(store, "conv", "flatten,pca:components=2")
     with pytest.raises(ParameterError, match="spatial_as_stimuli makes several stimuli of one"):
         Stream.of_layer(store, "conv", "spatial_as_stimuli")
+
+
+def test_a_store_that_is_damaged_while_it_is_read(store):
+    chunks = sorted((path for path in store_files(store) if "tokens" in str(path) and "layers" in str(path)), key=str)
+
+    def damage(progress):
+        if progress.done == 64:
+            chunks[-1].write_bytes(chunks[-1].read_bytes()[:-9] + bytes(9))
+
+    streams = [Stream.of_layer(store, name) for name in store]
+    with pytest.raises(CorruptStoreError, match="tokens"):
+        stream_comparison(streams, None, MEASURES, chunk_rows=32, progress=damage)
+
+
+def store_files(store):
+    return [path for path in Path(store.path).rglob("c.*") if path.is_file()]

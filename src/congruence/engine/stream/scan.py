@@ -10,7 +10,7 @@ import numpy as np
 
 from congruence import validate
 from congruence.engine.job import OnError, Progress
-from congruence.engine.stream.moments import Frame, Moments, Pair
+from congruence.engine.stream.moments import CompensatedSum, Frame, Moments, Pair
 from congruence.engine.stream.source import Stream, Values, ahead
 from congruence.engine.stream.values import Alignment, Side
 from congruence.engine.tiles import describe
@@ -122,9 +122,7 @@ class Scanner:
                 moments = Moments(chosen, pairs, squares=squares)
             while bad := moments.update(chunks):
                 self._replace_bad(bad, chunks, start)
-        if moments is None:
-            message = "The streams hold no stimuli."
-            raise InputError(message)
+        assert moments is not None  # every measure needs stimuli, which was checked
         for i in indices:
             if not moments.finite(i):
                 self.fail(i, InputError(_OVERFLOW))
@@ -164,20 +162,20 @@ class Residual:
 
     def __init__(self, first: Side, second: Side, alignment: Alignment) -> None:
         self._sides = ((first, alignment.first), (second, alignment.second))
-        self._parts: list[float] = []
+        self._square = CompensatedSum((1,))
 
     def update(self, first: Values, second: Values) -> None:
         """Add some stimuli of both."""
         images = [
             side.centred(values) @ image for (side, image), values in zip(self._sides, (first, second), strict=True)
         ]
-        difference = images[0] - images[1]
-        self._parts.append(float(np.vecdot(difference.ravel(), difference.ravel())))
+        difference = (images[0] - images[1]).ravel()
+        self._square.add(np.vecdot(difference, difference)[None])
 
     @property
     def norm(self) -> float:
         """The distance."""
-        return math.sqrt(math.fsum(self._parts))
+        return math.sqrt(self._square.value[0])
 
 
 _OVERFLOW = "the values grow so large along the stream that their squares overflow. Scale them down."

@@ -14,7 +14,7 @@ from congruence.engine.job import Cell, Job, OnError
 from congruence.engine.stream.moments import Pair
 from congruence.engine.stream.scan import Residual, Scanner
 from congruence.engine.stream.sums import Sums, gather
-from congruence.engine.stream.values import DistanceForm, Form, form_of
+from congruence.engine.stream.values import DistanceForm, Factor, Form, form_of
 from congruence.engine.tiles import describe
 from congruence.errors import CongruenceError
 from congruence.measures import Finding, Measure
@@ -32,6 +32,19 @@ class Place(NamedTuple):
     def pair(self) -> Pair:
         """The two representations, the smaller number first."""
         return min(self.row, self.second), max(self.row, self.second)
+
+
+class _Near(NamedTuple):
+    """A pair whose distance needs a residual: its form, its states and the residual."""
+
+    form: DistanceForm[Any]
+    a: Factor
+    b: Factor
+    residual: Residual
+
+
+States = dict[tuple[str, int], Any]
+"""What was prepared, by measure and number of the representation."""
 
 
 class Work:
@@ -105,56 +118,63 @@ class Work:
             forms[i].append(self._forms[label])
         sums = gather(self._scanner, list(group), forms)
         states = self._prepared(places, sums)
-        near: dict[Place, Residual] = {}
         for place in places:
-            self._cells[place] = self._cell(place, states, sums, near)
-        if near:
-            self._scanner.residuals(
-                {place.pair: [r for p, r in near.items() if p.pair == place.pair] for place in near}
-            )
-            for place, residual in near.items():
-                self._cells[place] = self._from_chord(place, states, residual)
+            self._cells[place] = self._cell(place, states, sums)
+        self._refine(self._near(places, states, sums))
         seconds = (time.perf_counter() - start) / max(len(places), 1)
         for place in places:
             self._cells[place] = replace(self._cells[place], seconds=seconds)
 
-    def _prepared(self, places: Sequence[Place], sums: Sums) -> dict[tuple[str, int], Any]:
+    def _prepared(self, places: Sequence[Place], sums: Sums) -> States:
         """Return the states of all representations that did not fail, by measure and number."""
-        states: dict[tuple[str, int], Any] = {}
+        states: States = {}
         for label, i in dict.fromkeys((p.measure, i) for p in places for i in p.pair):
             if not self._reason(label, i):
                 form, side = self._forms[label], sums.side(i)
                 states[label, i] = self._attempt(label, [i], partial(form.prepare, side), self._job.titles[i])
         return states
 
-    def _cell(self, place: Place, states: dict[tuple[str, int], Any], sums: Sums, near: dict[Place, Residual]) -> Cell:
-        """Return one cell; where it needs a residual for its digits, that is added to `near`."""
+    def _cell(self, place: Place, states: States, sums: Sums) -> Cell:
+        """Return one cell."""
         reason = self._reason(place.measure, place.row, place.second)
         if reason:
             return Cell(status="failed", reason=reason)
-        form = self._forms[place.measure]
         a, b = states[place.measure, place.row], states[place.measure, place.second]
-        cross = sums.cross(place.row, place.second)
-        if isinstance(form, DistanceForm):
-            alignment = form.alignment(a, b, cross)
-            if alignment is not None:
-                near[place] = Residual(cross.first, cross.second, alignment)
         try:
-            return _done(form.examine(a, b, cross))
-        except CongruenceError as error:
-            if self._on_error == "raise":
+            return _done(self._forms[place.measure].examine(a, b, sums.cross(place.row, place.second)))
+        except Exception as error:
+            if self._on_error == "record":
+                return Cell(status="failed", reason=describe(error))
+            if isinstance(error, CongruenceError):
                 pair = f"{place.measure} of {self._job.titles[place.row]} and {self._job.titles[place.second]}"
                 raise error.about(pair) from None
-            return Cell(status="failed", reason=describe(error))
+            raise
 
-    def _from_chord(self, place: Place, states: dict[tuple[str, int], Any], residual: Residual) -> Cell:
-        """Return the cell of two representations that are nearly equal."""
-        form = self._forms[place.measure]
-        if self._reason(place.measure, place.row, place.second) or not isinstance(form, DistanceForm):
-            return self._cells[place]
-        return _done(
-            form.from_chord(states[place.measure, place.row], states[place.measure, place.second], residual.norm)
-        )
+    def _near(self, places: Sequence[Place], states: States, sums: Sums) -> dict[Place, _Near]:
+        """Return the pairs so nearly equal that their distance needs a residual."""
+        found: dict[Place, _Near] = {}
+        for place in places:
+            form = self._forms[place.measure]
+            if isinstance(form, DistanceForm) and self._cells[place].status == "ok":
+                a, b = states[place.measure, place.row], states[place.measure, place.second]
+                cross = sums.cross(place.row, place.second)
+                alignment = form.alignment(a, b, cross)
+                if alignment is not None:
+                    found[place] = _Near(form, a, b, Residual(cross.first, cross.second, alignment))
+        return found
+
+    def _refine(self, near: dict[Place, _Near]) -> None:
+        """Replace the cells of nearly equal pairs, after one more pass for all of them."""
+        if not near:
+            return
+        residuals: dict[Pair, list[Residual]] = {}
+        for place, found in near.items():
+            residuals.setdefault(place.pair, []).append(found.residual)
+        self._scanner.residuals(residuals)
+        for place, found in near.items():
+            reason = self._reason(place.measure, place.row, place.second)
+            value = found.form.from_chord(found.a, found.b, found.residual.norm)
+            self._cells[place] = Cell(status="failed", reason=reason) if reason else _done(value)
 
     def rows(self) -> dict[tuple[str, str], dict[str, Cell]]:
         """Return all cells by measure and row, then by column; those never computed carry the reason."""
