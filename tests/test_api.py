@@ -359,6 +359,15 @@ def test_converted_inputs_are_noted(rng):
     np.testing.assert_allclose(result.matrix("cka").values[:3, :3], expected, atol=1e-12)  # rounding
 
 
+@pytest.mark.filterwarnings("default::congruence.CongruenceWarning")
+def test_converted_inputs_are_noted_once_where_failures_are_recorded(rng):
+    sides = {"counts": rng.integers(0, 50, size=(200, 3)), "dead": np.zeros((200, 2))}
+    with pytest.warns(cg.CongruenceWarning) as caught:
+        result = cg.compare(sides, measures=["procrustes", "cka"], on_error="record")
+    assert [w.message.code for w in caught] == ["integer_input"]
+    assert len(result.failures()) == 6
+
+
 def test_a_summary_joins_levels_and_counts(rng):
     sides = {"narrow": rng.normal(size=(12, 20)), "wide": rng.normal(size=(12, 60))}
     (entry,) = summarise(cg.compare(sides, measures="cka"))

@@ -207,15 +207,27 @@ def matrices(items: Iterable[Item], steps: StepSpec) -> list[Item]:
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 
-def admitted(items: Iterable[Item], measures: Sequence[Measure[Any]], dtype: str | None) -> list[Item]:
+def admitted(
+    items: Iterable[Item], measures: Sequence[Measure[Any]], dtype: str | None, *, on_error: str = "raise"
+) -> list[Item]:
     """Return the items, checked against what the measures need; integers and half precision are converted.
 
     Raises
     ------
     InputError
-        If a representation holds NaN or infinity, is constant, or has too few stimuli or features for a measure.
+        If a representation holds NaN or infinity, is constant, or has too few stimuli or features for a measure; with
+        ``on_error="record"`` it is left as it is, to fail in each of its pairs.
     """
-    return [item.apply(lambda r, title=item.title: _admit(r, title, measures, dtype)) for item in items]  # type: ignore[misc]
+    return [_admitted(item, measures, dtype, on_error) for item in items]
+
+
+def _admitted(item: Item, measures: Sequence[Measure[Any]], dtype: str | None, on_error: str) -> Item:
+    try:
+        return item.apply(lambda r: _admit(r, item.title, measures, dtype))
+    except InputError:
+        if on_error == "raise":
+            raise
+        return item
 
 
 def _admit(r: Representation, title: str, measures: Sequence[Measure[Any]], dtype: str | None) -> Representation:

@@ -114,9 +114,7 @@ def prepare(
     first, second = inputs.read_sides(a, b, defer=defer)
     items = inputs.aligned([*first, *(second or ())], align=align)
     items = inputs.aligned(inputs.matrices(items, chosen_steps), align=align)
-    notes: list[Caveat] = []
-    if on_error == "raise":
-        items, notes = inputs.noticed(lambda: inputs.admitted(items, chosen, dtype))
+    items, notes = inputs.noticed(lambda: inputs.admitted(items, chosen, dtype, on_error=on_error))
     side_a, side_b = tuple(items[: len(first)]), None if second is None else tuple(items[len(first) :])
     about = {
         "steps": None if chosen_steps is None else [str(step) for step in chosen_steps],
