@@ -95,7 +95,7 @@ class IgnoresSecond(Honest):
 
 class LeavesRange(Honest):
     def compare(self, a, b):
-        return 1.01 * super().compare(a, b) if a.gram is not b.gram else 1.0
+        return 1.01 * super().compare(a, b)
 
 
 class ReturnsArray(Honest):
@@ -269,7 +269,7 @@ class Chord(Honest):
 
 class Negative(Chord):
     def compare(self, a, b):
-        return super().compare(a, b) - 0.01 * (a.gram is not b.gram)
+        return super().compare(a, b) - 0.01
 
     @property
     def info(self):

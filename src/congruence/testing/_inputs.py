@@ -16,7 +16,7 @@ from congruence.testing.samples import Matrix
 
 Input = tuple[str, str, Callable[[Subject], None]]
 
-SCALES = (1e-6, 1e-3, 1e3, 1e6)
+SCALES = (1e-6, 1e6)
 EXTREME_SCALES = (1e-160, 1e160)
 """Squares of these overflow or vanish in float64."""
 
@@ -44,11 +44,14 @@ def _hard(case: str) -> Callable[[Subject], None]:
         if x.shape[1] < s.info.needs.p:
             _refused(s, x, y, case)
             return
-        s.expect_sane(s.value(x, y), "m(X, Y)")
-        s.expect_sane(s.value(y, x), "m(Y, X)")
-        s.expect(s.value(x, x), s.info.identity, "m(X, X)")
+        value = s.value(x, y)
+        a, b = s.state(x), s.state(y)
+        swapped = s.compare(b, a)
+        s.expect_sane(value, "m(X, Y)")
+        s.expect_sane(swapped, "m(Y, X)")
+        s.expect(s.compare(a, a), s.info.identity, "m(X, X)")
         if s.info.symmetric:
-            s.expect(s.value(y, x), s.value(x, y), "m(Y, X)")
+            s.expect(swapped, value, "m(Y, X)")
 
     return check
 

@@ -70,8 +70,8 @@ def check_prepare_pure(s: Subject) -> None:
 
 def check_states_agree(s: Subject) -> None:
     """Call the measure, and prepare and compare: the same."""
-    for where, (x, y) in s.ordinary.items():
-        a, b = s.state(x), s.state(y)
+    for where in s.ordinary:
+        a, b = s.states[where]
         value = s.compare(a, b)
         s.expect(s.references[where], value, f"m(X, Y), {where}", SAME)
         with quiet():

@@ -79,9 +79,19 @@ class Subject:
         return {where: self.value(x, y) for where, (x, y) in self.ordinary.items()}
 
     @cached_property
+    def states(self) -> dict[str, tuple[Any, Any]]:
+        """Prepared states of the ordinary pairs; another check holds compare(states) against m(X, Y)."""
+        return {where: (self.state(x), self.state(y)) for where, (x, y) in self.ordinary.items()}
+
+    @cached_property
+    def swapped(self) -> dict[str, float]:
+        """Values of the ordinary pairs the other way round."""
+        return {where: self.compare(b, a) for where, (a, b) in self.states.items()}
+
+    @cached_property
     def selves(self) -> dict[str, float]:
         """Values of the first of every ordinary pair and itself."""
-        return {where: self.value(x, x) for where, (x, _) in self.ordinary.items()}
+        return {where: self.compare(a, a) for where, (a, _) in self.states.items()}
 
     def partner(self, x: Matrix) -> Matrix:
         """Return a representation that can stand beside `x`."""
