@@ -104,17 +104,22 @@ class RSA(Measure[RDMState]):
         x = linalg.unit_scale(self.checked(x))
         xp = array_namespace(x)
         distances = linalg.upper(self._distances(x))
-        if float(xp.max(distances) - xp.min(distances)) <= linalg.TIE * float(xp.max(distances)) and (
-            self.comparison != "cosine"
-        ):
-            message = f"{self.label} is undefined: all {int(distances.shape[0])} dissimilarities are equal."
-            raise DegenerateError(message)
         if self.comparison == "kendall":
-            return RDMState(_dense_ranks(distances), x.shape[0])
+            ranks = _dense_ranks(distances)
+            self._require(ranks.max() > 0, distances)
+            return RDMState(ranks, x.shape[0])
         vector = linalg.average_ranks(distances) if self.comparison == "spearman" else distances
         if self.comparison != "cosine":
             vector = vector - xp.mean(vector)
+            rounding = 0.0 if self.comparison == "spearman" else linalg.TIE * linalg.largest(distances)
+            self._require(linalg.largest(vector) > rounding, distances)
         return RDMState(vector / linalg.frobenius(vector), x.shape[0])
+
+    def _require(self, differ: bool, distances: Array) -> None:
+        """Raise a DegenerateError unless dissimilarities differ by more than rounding."""
+        if not differ:
+            message = f"{self.label} is undefined: all {int(distances.shape[0])} dissimilarities are equal."
+            raise DegenerateError(message)
 
     def compare(self, a: RDMState, b: RDMState) -> float:
         """Return the agreement of two RDMs."""
