@@ -125,7 +125,8 @@ def parameter(owner: str, name: str, hint: Any, value: Any) -> Any:
         return value
     number = _number(value, kinds)
     if number is None or (interval is not None and not interval.holds(number)):
-        kind = "an integer" if int in kinds else "true or false" if bool in kinds else "a number"
+        names = {int: "an integer", bool: "true or false", str: "text"}
+        kind = next((name for declared, name in names.items() if declared in kinds), "a number")
         rule = f"{kind} {interval}" if interval else kind
         message = f"{owner}.{name} must be {rule}; got {value!r}."
         raise ParameterError(message)
