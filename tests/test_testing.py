@@ -146,7 +146,7 @@ class FirstUncentred(Honest):
 class Mutating(Honest):
     def prepare(self, x):
         x -= x.mean(axis=0)
-        return normalised(x)
+        return normalised(np.asarray(x))
 
 
 class Hoarding(Honest):
@@ -276,6 +276,20 @@ class Negative(Chord):
         return replace(super().info, range=(-math.inf, math.inf))
 
 
+class UncentredChord(Chord):
+    """Takes a translation for a difference."""
+
+    def prepare(self, x):
+        return Uncentred().prepare(x)
+
+
+class Nameless(Honest):
+    """Does not say which side is wrong."""
+
+    def admit(self, x, name="X", dtype=None):
+        return super().admit(x, "the array", dtype)
+
+
 class Blunt(Chord):
     """Cannot tell different data apart."""
 
@@ -373,6 +387,9 @@ WRONG = [
     (Chord, "axiom[triangle]"),
     (Negative, "axiom[nonnegative]"),
     (Blunt, "axiom[identity]"),
+    (UncentredChord, "axiom[identity]"),
+    (claiming(identity=0.9), "as_distance[one_minus]"),
+    (Nameless, "refuses_nonfinite"),
     (ForgetsRows, "rows"),
     (ForgetsWidths, "widths"),
     (ForgetsWidths, "hard[one feature]"),
@@ -404,6 +421,13 @@ def test_another_backend_must_agree():
     pytest.importorskip("torch", reason="the torch extra is not installed")
     (check,) = (check for check in checks(OnlyNumpy(), backend="torch") if check.name == "backend")
     with pytest.raises(AssertionError, match="on torch: backend is broken"):
+        check()
+
+
+def test_arrays_that_cannot_be_protected_are_compared_afterwards():
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    (check,) = (check for check in checks(Mutating(), backend="torch") if check.name == "input_unchanged")
+    with pytest.raises(AssertionError, match="input_unchanged is broken .*: X was changed"):
         check()
 
 

@@ -306,13 +306,11 @@ def _differences(x: Array, rows: Array, columns: Array) -> Array:
         row_squares(xp.take(x, rows[s : s + piece], axis=0) - xp.take(x, columns[s : s + piece], axis=0))
         for s in range(0, rows.shape[0], piece)
     ]
-    return xp.concat(parts) if parts else xp.zeros((0,), dtype=x.dtype, device=x.device)
+    return xp.concat(parts)
 
 
 def _assign(matrix: Array, rows: Array, columns: Array, values: Array) -> Array:
     """Return a symmetric matrix with `values` at (rows, columns) and (columns, rows)."""
-    if rows.shape[0] == 0:
-        return matrix
     if is_jax_array(matrix):  # cannot be written to
         return matrix.at[rows, columns].set(values).at[columns, rows].set(values)
     matrix[rows, columns] = values
