@@ -283,6 +283,27 @@ class UncentredChord(Chord):
         return Uncentred().prepare(x)
 
 
+@dataclass(frozen=True)
+class Seeded(Honest):
+    """Weights features at random."""
+
+    name = "seeded"
+    seed: int = 0
+
+    @property
+    def info(self):
+        return replace(super().info, needs=Needs(seed=True))
+
+    def prepare(self, x):
+        weights = np.random.default_rng(self.seed).uniform(0.9, 1.1, x.shape[1])
+        return normalised(x * weights)
+
+
+class SeedIgnored(Seeded):
+    def prepare(self, x):
+        return normalised(x)
+
+
 class Nameless(Honest):
     """Does not say which side is wrong."""
 
@@ -390,6 +411,8 @@ WRONG = [
     (UncentredChord, "axiom[identity]"),
     (claiming(identity=0.9), "as_distance[one_minus]"),
     (Nameless, "refuses_nonfinite"),
+    (claiming(needs=Needs(seed=True)), "seed"),
+    (SeedIgnored, "seed"),
     (ForgetsRows, "rows"),
     (ForgetsWidths, "widths"),
     (ForgetsWidths, "hard[one feature]"),
@@ -437,6 +460,11 @@ def test_check_measure_names_all_broken_claims():
         check_measure(Constant())
     for name in ("orientation", "dependence", "sensitive_first", "sensitive_second"):
         assert f"honest on numpy: {name}" in str(caught.value)
+
+
+def test_a_measure_that_depends_on_a_seed():
+    (check,) = (check for check in checks(Seeded()) if check.name == "seed")
+    check()
 
 
 def test_check_is_a_named_callable():

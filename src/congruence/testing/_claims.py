@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from itertools import permutations, product
 from typing import Any
 
@@ -34,6 +35,8 @@ def claims(info: MeasureInfo) -> Iterator[Claim]:
         yield "symmetry", "m(X, Y) = m(Y, X)", check_symmetry
     else:
         yield "asymmetry", "m(X, Y) and m(Y, X) differ on some data", check_asymmetry
+    if info.needs.seed:
+        yield "seed", "the value depends on the parameter 'seed'", check_seed
     for axiom in sorted(info.axioms - {"symmetry"}):
         yield f"axiom[{axiom}]", f"the axiom '{axiom}' of a metric holds", _axiom(axiom)
     for side in ("first", "second"):
@@ -117,6 +120,16 @@ def check_asymmetry(s: Subject) -> None:
     changes = [abs(s.references[where] - s.swapped[where]) for where in s.ordinary]
     if max(changes) <= VISIBLE and all(abs(s.value(x, y) - s.value(y, x)) <= VISIBLE for x, y in more):
         s.fail("symmetric=False, but swapping the arguments changed none of the values")
+
+
+def check_seed(s: Subject) -> None:
+    """Change the seed: the value must change on some data, and only then (see the law "repeatable")."""
+    if "seed" not in {field.name for field in fields(s.measure)}:  # type: ignore[arg-type]
+        s.fail("needs.seed is declared, but there is no parameter 'seed'")
+    others = [Subject(type(s.measure)(**{**vars(s.measure), "seed": seed}), s.backend) for seed in (1, 2, 3)]
+    changes = [abs(other.references[where] - s.references[where]) for other in others for where in s.ordinary]
+    if max(changes) <= VISIBLE:
+        s.fail("no seed changed any of the values")
 
 
 # ---- metric axioms ---------------------------------------------------------------------------------------------------
