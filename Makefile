@@ -33,8 +33,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.demo
 	$(BIN)/congruence demo $(ARGS)
 
+# A file of tests keeps to one process, since its fixtures are shared; files run on all cores.
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing $(ARGS)
 
 test-long: lint
 	$(BIN)/python -m pytest -m "" $(ARGS)

@@ -61,14 +61,11 @@ def test_version():
     assert congruence("--version").out == f"congruence {cg.__version__}\n"
 
 
-def test_help_is_quick_and_loads_no_numbers():
-    clock = "import sys, time; start = time.perf_counter(); from congruence.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(time.perf_counter() - start, 'numpy' in sys.modules, 'torch' in sys.modules)"
-    runs = [
-        subprocess.run([sys.executable, "-c", clock], capture_output=True, text=True, check=True).stdout.split()[-3:]
-        for _ in range(3)
-    ]
-    assert {tuple(run[1:]) for run in runs} == {("False", "False")}
-    assert min(float(run[0]) for run in runs) < 1.0  # the best run: the others also count what else the machine did
+def test_help_loads_no_numbers():
+    """What keeps help quick; a time would say more about what else the machine does."""
+    script = "import sys; from congruence.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('numpy' in sys.modules, 'torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-2:] == ["False", "False"]
 
 
 def test_python_dash_m_is_the_command():
