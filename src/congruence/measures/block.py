@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
 from congruence import linalg
 from congruence.measures._base import Findings
@@ -282,4 +282,4 @@ def same_states(first: Sequence[Any], second: Sequence[Any]) -> bool:
 
 def _threads_help(state: Any) -> bool:
     """Return whether the arrays of a state live on the CPU."""
-    return all(on_cpu(part) for part in state if isinstance(part, np.ndarray) or part.__class__.__name__ == "Tensor")
+    return all(on_cpu(part) for part in state if is_array_api_obj(part))
