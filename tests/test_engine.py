@@ -287,6 +287,7 @@ def test_matched_and_listed_pairs_leave_the_others_skipped() -> None:
         ("diagonal", ParameterError, "pairs must be 'all', 'matched' or a list"),
         ([("x0", "y9")], UnknownNameError, "there is no representation 'y9'. Closest: y"),
         ("matched", ParameterError, "found no common name"),
+        ([], ParameterError, "pairs is an empty list, so there is nothing to compare"),
     ],
 )
 def test_pairs_that_do_not_exist_are_refused(pairs: Any, error: type[Exception], message: str) -> None:

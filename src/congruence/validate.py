@@ -341,7 +341,7 @@ def require_varying(x: Array, name: str = "X") -> None:
     spread = float(xp.max(xp.max(x, axis=0) - xp.min(x, axis=0)))
     scale = float(xp.max(xp.abs(x)))
     if spread <= 4 * float(xp.finfo(x.dtype).eps) * scale:
-        message = f"{name} is constant: every stimulus has the same values, so no similarity is defined."
+        message = f"{name} is constant: every stimulus has the same values, so no similarity is defined. Leave it out, or go on without it with on_error='record' (--on-error record)."
         raise DegenerateError(message)
 
 

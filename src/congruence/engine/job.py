@@ -213,6 +213,9 @@ def _wanted(a: list[str], b: list[str], pairs: Pairs) -> np.ndarray[Any, np.dtyp
 def _listed(a: list[str], b: list[str], pairs: Sequence[tuple[str, str]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return the cells of a list of pairs of names."""
     wanted = np.zeros((len(a), len(b)), dtype=bool)
+    if not pairs:
+        message = "pairs is an empty list, so there is nothing to compare; name some pairs, or use pairs='all'."
+        raise ParameterError(message)
     for name_a, name_b in pairs:
         for name, known in ((name_a, a), (name_b, b)):
             if name not in known:
