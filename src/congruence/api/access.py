@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from congruence.engine import is_run
+from congruence.engine import RESULT, is_run
 from congruence.errors import StoreError
 from congruence.reporting import report as report
 from congruence.representation import Representation
@@ -35,7 +35,7 @@ def open(path: str | Path) -> Mapping[str, Representation]:  # noqa: A001
     """
     if isinstance(path, Path) or "://" not in path:
         folder = Path(path)
-        if folder.name != "comparison.zarr" and not is_run(folder):
+        if folder.name != RESULT and not is_run(folder):
             return open_source(path)
         message = f"{path} holds a comparison, not activations. Read it with congruence.load({str(path)!r})."
         raise StoreError(message)
@@ -58,7 +58,7 @@ def load(run: str | Path) -> Comparison:
         If bytes are missing or differ from what was written.
     """
     folder = Path(run)
-    if not is_run(folder) or (folder / "comparison.zarr").exists():
+    if not is_run(folder) or (folder / RESULT).exists():
         return Comparison.load(folder)
     message = (
         f"{run} holds a comparison that was interrupted. Finish it: repeat its command with --resume (exists='resume')."

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from congruence.api.request import Request, parse_measures
-from congruence.engine import Cell, Mode, Row
+from congruence.engine import RESULT, Cell, Mode, Row
 from congruence.errors import StoreError
 from congruence.measures import Measure
 from congruence.results import Comparison
@@ -28,7 +28,7 @@ def _fingerprints(provenance: Mapping[str, Any], side: str) -> dict[str, str] | 
 
 def finished(folder: Path, exists: Mode) -> Comparison | None:
     """Return the finished result in a run folder that is to be resumed or updated."""
-    if exists not in {"resume", "update"} or not (folder / "comparison.zarr").exists():
+    if exists not in {"resume", "update"} or not (folder / RESULT).exists():
         return None
     found = Comparison.load(folder)
     if "inputs" not in found.provenance:

@@ -12,14 +12,25 @@ from congruence.api import earlier
 from congruence.api.caveats import warn_of
 from congruence.api.inputs import Source
 from congruence.api.request import DEFAULT_MEASURES, Measures, Request, prepare
-from congruence.engine import Journal, Mode, OnError, Pairs, Plan, Progress, Row, require_writable_run, run_comparison
+from congruence.engine import (
+    RESULT,
+    Journal,
+    Mode,
+    OnError,
+    Pairs,
+    Plan,
+    Progress,
+    Row,
+    require_writable_run,
+    run_comparison,
+)
 from congruence.errors import CongruenceError, ParameterError
 from congruence.reporting import report
 from congruence.results import Comparison
 from congruence.steps import StepSpec
 
-RESULT, TABLE, PAGE = "comparison.zarr", "comparison.csv", "report.html"
-"""What a run folder holds."""
+TABLE, PAGE = "comparison.csv", "report.html"
+"""What a run folder holds beside the result."""
 
 
 def compare(

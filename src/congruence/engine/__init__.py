@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape
-from congruence.engine.journal import Journal, Mode, is_run, require_writable_run
+from congruence.engine.journal import RESULT, Journal, Mode, is_run, require_writable_run
 from congruence.engine.plan import MeasurePlan, Plan, make_plan, parse_memory
 from congruence.engine.run import run_comparison
 
 __all__ = [
+    "RESULT",
     "Cell",
     "Job",
     "Journal",

@@ -19,11 +19,12 @@ from typing import Any, BinaryIO, Literal, Self
 
 from congruence.engine.job import Cell, Row
 from congruence.errors import Caveat, OutputExistsError, StoreError
+from congruence.results.storage import FOLDER
 from congruence.store import exclusive_lock
 
 Mode = Literal["error", "resume", "update", "overwrite"]
 
-JOURNAL, RESULT = "journal.jsonl", "comparison.zarr"
+JOURNAL, RESULT = "journal.jsonl", FOLDER
 _OWN = (JOURNAL, RESULT, "comparison.csv", "report.html")
 
 
