@@ -377,8 +377,10 @@ def test_resume_update_and_overwrite(here):
     assert cg.load("run").measures == ("procrustes",)
 
 
+# A shell starts background jobs with interrupts ignored, and so do the tests that run in one: take them again.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import congruence.measures.procrustes as p
 original = p.Procrustes.prepare
 def prepare(self, x):
