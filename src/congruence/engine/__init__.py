@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from congruence.engine.cache import StateCache, open_cache
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape
 from congruence.engine.journal import RESULT, Journal, Mode, is_run, require_writable_run
 from congruence.engine.plan import MeasurePlan, Plan, make_plan, parse_memory
@@ -20,8 +21,10 @@ __all__ = [
     "Progress",
     "Row",
     "Shape",
+    "StateCache",
     "is_run",
     "make_plan",
+    "open_cache",
     "parse_memory",
     "require_writable_run",
     "run_comparison",

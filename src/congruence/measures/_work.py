@@ -25,6 +25,8 @@ class Workload:
         Temporary memory while one representation is prepared (a thread).
     streams : bool
         Whether the measure can work through segments of stimuli without holding all states (`StreamingMeasure`).
+    block_flops : float
+        The part of `prepare_flops` that is done by the block kernel and does not end up in the state.
     """
 
     form: str
@@ -34,6 +36,7 @@ class Workload:
     state_bytes: int
     scratch_bytes: int
     streams: bool = False
+    block_flops: float = 0.0
 
 
 def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Workload:
@@ -51,7 +54,8 @@ def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Work
         )
         return Workload("factor products", why, prepare, products, state, scratch)
     why = f"{count} representations: making every Gram matrix once leaves n^2 a pair instead of 2 n p^2"
-    return Workload("Gram stream", why, prepare + 1.0 * n * n * width, 1.0 * n * n, state, scratch)
+    rows = 1.0 * n * n * width
+    return Workload("Gram stream", why, prepare + rows, 1.0 * n * n, state, scratch, block_flops=rows)
 
 
 def gram_work(n: int, p: int, *, passes: float) -> Workload:

@@ -1,0 +1,28 @@
+"""No test reads or writes the cache of the person who runs it, nor that of another test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "CONGRUENCE_CACHE_DIR"
+_folders = Path(tempfile.mkdtemp(prefix="congruence-tests-"))
+_numbers = count()
+
+
+def pytest_configure() -> None:
+    os.environ[VARIABLE] = str(_folders / "shared")  # for fixtures that are made before the first test
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_folders, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(_folders / str(next(_numbers))))
