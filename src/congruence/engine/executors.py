@@ -105,7 +105,7 @@ def _here(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, list[Row]]]:
     label = ""
     for tile in tiles:
         if states is None or tile.measure.label != label:
-            states, label = States(tile.measure, tile.dtype, tile.on_error), tile.measure.label
+            states, label = States(tile.measure, tile.how), tile.measure.label
         with one_thread_each():
             rows = tile.compute(states)
         yield tile, rows

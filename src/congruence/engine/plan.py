@@ -11,6 +11,7 @@ from typing import Any
 from congruence.engine.job import Shape
 from congruence.errors import ParameterError
 from congruence.measures import Measure, Workload
+from congruence.measures.devices import free_memory, is_accelerator
 from congruence.measures.parallel import cores
 
 STACK = 400_000_000
@@ -33,8 +34,14 @@ UNITS = {
 }
 
 
-def parse_memory(memory: str | float | None) -> int:
-    """Return a memory budget in bytes: a number, text such as ``"4GB"`` or ``"500 MiB"``, or half of the machine's."""
+def parse_memory(memory: str | float | None, device: str | None = None) -> int:
+    """Return a memory budget in bytes: a number, text such as ``"4GB"`` or ``"500 MiB"``, or half of the machine's.
+
+    On an accelerator it is never more than what is free there.
+    """
+    if is_accelerator(device):
+        free = free_memory(str(device))
+        return free if memory is None else min(free, parse_memory(memory))
     if memory is None:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2)
     text = str(memory).strip().lower()
@@ -96,6 +103,12 @@ class Plan:
     shape: Shape
     memory: int
     measures: tuple[MeasurePlan, ...]
+    device: str | None = None
+
+    @property
+    def stack_bytes(self) -> int:
+        """Memory that the block kernels may use on top of prepared states."""
+        return stack_room(self.memory)
 
     @property
     def flops(self) -> float:
@@ -113,7 +126,7 @@ class Plan:
         )
         lines = [
             f"{sides} representations, n = {self.shape.n} stimuli, up to p = {self.shape.widest} features; "
-            f"memory budget {_bytes(self.memory)}",
+            f"memory budget {_bytes(self.memory)}" + (f"; on {self.device}" if is_accelerator(self.device) else ""),
         ]
         for plan in self.measures:
             again = f", every representation prepared {plan.passes} times" if plan.passes > 1 else ""
@@ -128,7 +141,9 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(shape: Shape, measures: Sequence[Measure[Any]], memory: str | float | None = None) -> Plan:
+def make_plan(
+    shape: Shape, measures: Sequence[Measure[Any]], memory: str | float | None = None, device: str | None = None
+) -> Plan:
     """Return the plan of a comparison.
 
     Parameters
@@ -138,28 +153,39 @@ def make_plan(shape: Shape, measures: Sequence[Measure[Any]], memory: str | floa
     measures : sequence of Measure
         What is to be computed.
     memory : int, float or str, optional
-        Budget in bytes, or text such as ``"4GB"``; half of the machine's memory by default.
+        Budget in bytes, or text such as ``"4GB"``; half of the machine's memory by default, and never more than what is
+        free on an accelerator.
+    device : str, optional
+        Resolved name of the device that computes.
 
     Raises
     ------
     ParameterError
         If the budget does not hold one tile of some measure; the message gives the least that works.
     """
-    budget = parse_memory(memory)
-    return Plan(shape, budget, tuple(_plan_measure(shape, measure, budget) for measure in measures))
+    budget = parse_memory(memory, device)
+    return Plan(shape, budget, tuple(_plan_measure(shape, measure, memory, device) for measure in measures), device)
 
 
-def _plan_measure(shape: Shape, measure: Measure[Any], budget: int) -> MeasurePlan:
+def stack_room(budget: int) -> int:
+    """Return how much of a budget the block kernels may use on top of prepared states."""
+    return min(STACK, budget // 4)
+
+
+def _plan_measure(shape: Shape, measure: Measure[Any], memory: str | float | None, device: str | None) -> MeasurePlan:
+    place = None if measure.cpu_only else device
+    budget = parse_memory(memory, place)
     work = measure.workload(shape.n, shape.widest, shape.count)
     pairs = shape.pairs(symmetric=measure.info.symmetric)
-    scratch = cores() * work.scratch_bytes
-    room = budget - scratch - min(STACK, budget // 4)
+    at_once = 1 if is_accelerator(place) else cores()
+    scratch = at_once * work.scratch_bytes
+    room = budget - scratch - stack_room(budget)
     group = max(0, math.floor(room / (2 * work.state_bytes)))
     sides = max(len(shape.widths_a), len(shape.widths_b or ()))
     if shape.count * work.state_bytes <= room:
         group = sides  # everything at once
     elif work.streams and room > 0:
-        return _segmented(shape, measure, work, pairs, room + min(STACK, budget // 4), scratch)
+        return _segmented(shape, measure, work, pairs, room + stack_room(budget), scratch)
     elif group < 1:
         least = 2 * work.state_bytes + scratch
         message = (
@@ -174,7 +200,7 @@ def _plan_measure(shape: Shape, measure: Measure[Any], budget: int) -> MeasurePl
     tiles = rows * (rows + 1) // 2 if within else rows * columns
     passes = 1 if shape.count * work.state_bytes <= room else max(rows, columns)
     held = min(shape.count, 2 * group) if passes > 1 else shape.count
-    peak = held * work.state_bytes + scratch + (min(STACK, budget // 4) if work.streams else 0)
+    peak = held * work.state_bytes + scratch + (stack_room(budget) if work.streams else 0)
     flops = work.prepare_flops * shape.count * passes + work.pair_flops * pairs
     return MeasurePlan(measure.label, work.form, work.why, group, tiles, passes, pairs, flops, work.state_bytes, peak)
 

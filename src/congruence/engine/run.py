@@ -5,20 +5,23 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from congruence.engine.assemble import assemble
+from congruence.engine.cache import StateCache
 from congruence.engine.executors import compute_tiles, opened
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
 from congruence.engine.journal import Journal
 from congruence.engine.plan import Plan, make_plan
 from congruence.engine.segments import compute_segments
-from congruence.engine.tiles import Tile, Wanted, rows_of
+from congruence.engine.tiles import Handling, Tile, Wanted, rows_of
 from congruence.errors import ParameterError
 from congruence.measures import Measure
-from congruence.representation import Source
+from congruence.measures.devices import is_accelerator, resolve, where
+from congruence.representation import Deferred, Source
 from congruence.results import Comparison
 
 
@@ -32,6 +35,8 @@ def run_comparison(
     dtype: str | None = None,
     memory: str | float | None = None,
     executor: Any = None,
+    device: Any = None,
+    cache: StateCache | None = None,
     journal: Journal | None = None,
     known: Iterable[Row] = (),
     progress: Callable[[Progress], None] | None = None,
@@ -55,6 +60,11 @@ def run_comparison(
         Budget beside the input, such as ``"4GB"``; half of the machine's memory by default.
     executor : optional
         Where tiles are computed; see `congruence.engine.executors.opened`.
+    device : str or torch.device, optional
+        Where arrays are moved when their turn comes: ``"cuda"``, ``"cuda:1"`` or ``"cpu"``. By default each stays where
+        it is.
+    cache : StateCache, optional
+        Where prepared states are kept that are dearer to prepare than to read.
     journal : Journal, optional
         An open journal: finished rows are written to it, and those that it holds are not computed again.
     known : iterable of Row
@@ -73,12 +83,14 @@ def run_comparison(
         message = f"on_error must be 'raise' or 'record'; got {on_error!r}."
         raise ParameterError(message)
     job = Job.build(a, b, measures, pairs)
-    plan = make_plan(job.shape, job.measures, memory)
+    place = resolve(device)
+    plan = make_plan(job.shape, job.measures, memory, place or home(job.representations))
     rows = _known_cells(job, itertools.chain(known, journal.rows if journal else ()))
     missing = {measure.label: _missing(job, measure, rows, job.to_compute(measure)) for measure in job.measures}
     total = sum(int(job.to_compute(measure).sum()) for measure in job.measures)
     done, start = total - sum(int(cells.sum()) for cells in missing.values()), time.perf_counter()
-    for label, finished in _finished(job, plan, missing, dtype, on_error, executor):
+    how = Handling(dtype, on_error, place, plan.stack_bytes, cache)
+    for label, finished in _finished(job, plan, missing, how, executor):
         for row in finished:
             rows.setdefault((row.measure, row.a), {}).update(row.cells)
         if journal:
@@ -89,27 +101,38 @@ def run_comparison(
     return assemble(job, rows, provenance or {})
 
 
+def home(sources: Iterable[Source]) -> str | None:
+    """Return the device on which representations live; None if all of them are on disk."""
+    return next((where(source.values) for source in sources if not isinstance(source, Deferred)), None)
+
+
 def _finished(
-    job: Job, plan: Plan, missing: Mapping[str, Wanted], dtype: str | None, on_error: OnError, executor: Any
+    job: Job, plan: Plan, missing: Mapping[str, Wanted], how: Handling, executor: Any
 ) -> Iterator[tuple[str, list[Row]]]:
     """Yield the rows of every tile as it is finished, with the label of its measure."""
     planned = list(zip(job.measures, plan.measures, strict=True))
     tiles = [
-        Tile(job.part(rows, columns), measure, wanted[np.ix_(rows, columns)], dtype, on_error)
-        for measure, how in planned
-        if not how.streams
-        for wanted in (missing[measure.label],)
-        for rows, columns in _tiles(job, wanted, how.group)
+        Tile(job.part(rows, columns), measure, wanted[np.ix_(rows, columns)], own)
+        for measure, form in planned
+        if not form.streams
+        for wanted, own in ((missing[measure.label], _handling(how, measure, job)),)
+        for rows, columns in _tiles(job, wanted, form.group)
     ]
     with opened(executor) as pool:
         for tile, rows in compute_tiles(tiles, pool):
             yield tile.measure.label, rows
-    for measure, how in planned:
-        if how.streams and missing[measure.label].any():
-            cells = compute_segments(
-                job, measure, missing[measure.label], memory=how.stack_bytes, dtype=dtype, on_error=on_error
-            )
+    for measure, form in planned:
+        if form.streams and missing[measure.label].any():
+            own = _handling(how, measure, job)
+            cells = compute_segments(job, measure, missing[measure.label], memory=form.stack_bytes, how=own)
             yield measure.label, rows_of(job, measure, cells)
+
+
+def _handling(how: Handling, measure: Measure[Any], job: Job) -> Handling:
+    """Return how one measure is handled: on the CPU if it runs nowhere else, with the cache of states if that pays."""
+    device = None if measure.cpu_only else how.device
+    kept = None if how.cache is None or is_accelerator(device) else how.cache.for_job(measure, job.shape)
+    return replace(how, device=device, cache=kept)
 
 
 def _missing(

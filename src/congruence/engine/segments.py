@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
-from congruence.engine.job import Cell, Job, OnError
-from congruence.engine.tiles import Wanted, describe
-from congruence.errors import CongruenceError, ParameterError
+from congruence.engine.job import Cell, Job
+from congruence.engine.tiles import Handling, Wanted, failed_cells
+from congruence.errors import ParameterError
 from congruence.measures import Measure
 from congruence.measures.block import Energies, Gram, GramSource, StreamingMeasure, segment_energies, segments
+from congruence.measures.devices import full_precision, move
+from congruence.representation import Deferred, Source
+from congruence.validate import Array
 
 
 def compute_segments(
@@ -20,8 +24,7 @@ def compute_segments(
     wanted: Wanted,
     *,
     memory: int,
-    dtype: str | None,
-    on_error: OnError,
+    how: Handling,
     step: Callable[[int, int], None] | None = None,
 ) -> dict[tuple[int, int], Cell]:
     """Return the wanted cells of a streaming measure by their indices.
@@ -30,62 +33,75 @@ def compute_segments(
     ----------
     memory : int
         Bytes for the stacked rows of one segment.
+    how : Handling
+        Precision, device, and what a failure does.
     step : callable, optional
         Called with (segments done, segments) after every segment.
     """
     if not isinstance(measure, StreamingMeasure):
         message = f"{measure.label} cannot work through segments of stimuli."
         raise ParameterError(message)
-    supply = _Supply(job, measure, dtype, on_error)
+    supply = _Supply(job, measure, how)
+    with full_precision():
+        total = _energies(job, supply, memory, step)
+    return _cells(job, measure, supply, total, wanted)
+
+
+def _energies(job: Job, supply: _Supply, memory: int, step: Callable[[int, int], None] | None) -> Energies:
+    """Return the inner products of all Gram matrices, summed over the segments."""
     first = GramSource(len(job.a), supply.gram)
     second = None if job.within else GramSource(len(job.b), lambda j: supply.gram(job.b_index(j)))
     parts = segments(job.n, len(job.representations), memory)
-    total: Energies | None = None
+    total = Energies.zeros(len(job.a), len(job.b))
     for done, part in enumerate(parts, 1):
         found = segment_energies(first, second, part)
-        total = found if total is None else Energies(*(old + new for old, new in zip(total, found, strict=True)))
+        total = Energies(*(old + new for old, new in zip(total, found, strict=True)))
         if step:
             step(done, len(parts))
-    if total is None:
-        return {}
-    return _cells(job, measure, supply, total, wanted)
+    return total
 
 
 class _Supply:
     """Gram matrices on demand; the small states and the failures are kept."""
 
-    def __init__(self, job: Job, measure: Any, dtype: str | None, on_error: OnError) -> None:
-        self._job, self._measure, self._dtype, self._on_error = job, measure, dtype, on_error
+    def __init__(self, job: Job, measure: Any, how: Handling) -> None:
+        self._job, self._measure, self._how = job, measure, how
         self.states: dict[int, Any] = {}
         self.failures: dict[int, str] = {}
 
     def gram(self, index: int) -> Gram:
         """Return the Gram matrix of a representation; of one that failed, a zero that meets nothing."""
-        if index in self.failures:
-            return Gram(np.zeros((self._job.n, 1)))
-        title = self._job.titles[index]
-        try:
-            values = self._measure.admit(self._job.representations[index].load().values, title, self._dtype)
-            gram, self.states[index] = self._measure.stream_gram(values)
-        except Exception as error:
-            if self._on_error == "raise":
-                raise (error.about(title) if isinstance(error, CongruenceError) else error) from None
-            self.failures[index] = describe(error)
-            return Gram(np.zeros((self._job.n, 1)))
-        return gram  # type: ignore[no-any-return]
+        if index not in self.failures:
+            source, title = self._job.representations[index], self._job.titles[index]
+            found, reason = self._how.attempt(
+                lambda: self._measure.stream_gram(self._how.admitted(self._measure, source, title)), title
+            )
+            if not reason:
+                gram, self.states[index] = found
+                return gram  # type: ignore[no-any-return]
+            self.failures[index] = reason
+        return Gram(self._nothing(self._job.representations[index]))
+
+    def _nothing(self, source: Source) -> Array:
+        """Return a factor of the zero matrix, where the others are."""
+        if self._how.device is not None or isinstance(source, Deferred):
+            return move(np.zeros((self._job.n, 1)), self._how.device)
+        xp = array_namespace(source.values)
+        return xp.zeros((self._job.n, 1), dtype=xp.float64, device=source.values.device)
+
+    def reasons(self, indices: range) -> list[str]:
+        """Return why each of some representations failed; an empty text where it did not."""
+        return [self.failures.get(index, "") for index in indices]
 
 
 def _cells(
     job: Job, measure: StreamingMeasure, supply: _Supply, total: Energies, wanted: Wanted
 ) -> dict[tuple[int, int], Cell]:
     """Return the cells from the summed inner products."""
-    rows = [i for i in range(len(job.a)) if i not in supply.failures]
-    columns = [j for j in range(len(job.b)) if job.b_index(j) not in supply.failures]
-    found: dict[tuple[int, int], Cell] = {}
-    for i, j in np.argwhere(wanted).tolist() if supply.failures else ():
-        reasons = dict.fromkeys(supply.failures[k] for k in (i, job.b_index(j)) if k in supply.failures)
-        if reasons:
-            found[i, j] = Cell(status="failed", reason="; ".join(reasons))
+    bad_a = supply.reasons(range(len(job.a)))
+    bad_b = supply.reasons(range(job.b_index(0), job.b_index(len(job.b))))
+    rows, columns = ([k for k, reason in enumerate(side) if not reason] for side in (bad_a, bad_b))
+    found = failed_cells(wanted, bad_a, bad_b)
     if not rows or not columns:
         return found
     kept = Energies(total.cross[np.ix_(rows, columns)], total.own_first[rows], total.own_second[columns])

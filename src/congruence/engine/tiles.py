@@ -3,19 +3,69 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from congruence.engine.cache import StateCache
 from congruence.engine.job import Cell, Job, OnError, Row
 from congruence.errors import CongruenceError
 from congruence.measures import Finding, Measure
+from congruence.measures.block import STACK_BYTES, stacks_within
+from congruence.measures.devices import full_precision, is_accelerator, move
 from congruence.measures.parallel import parallel
-from congruence.representation import Source
+from congruence.representation import Deferred, Source
+from congruence.validate import Array, on_cpu
 
 Wanted = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Handling:
+    """How representations are prepared and compared.
+
+    Parameters
+    ----------
+    dtype : str, optional
+        Precision; see `Measure.__call__`.
+    on_error : {"raise", "record"}
+        Whether a failure is raised, or remembered in the cells that it concerns.
+    device : str, optional
+        Where arrays are moved when their turn comes; None leaves them where they are.
+    stack_bytes : int
+        Memory for what block kernels stack up beside the states.
+    cache : StateCache, optional
+        Where prepared states are kept from run to run.
+    """
+
+    dtype: str | None = None
+    on_error: OnError = "raise"
+    device: str | None = None
+    stack_bytes: int = STACK_BYTES
+    cache: StateCache | None = None
+
+    def threads_help(self, sources: Iterable[Source]) -> bool:
+        """Return whether the work is done by the CPU, so that its cores can share it."""
+        if is_accelerator(self.device):
+            return False
+        return self.device is not None or all(isinstance(s, Deferred) or on_cpu(s.values) for s in sources)
+
+    def admitted(self, measure: Measure[Any], source: Source, title: str) -> Array:
+        """Return the checked values of a representation, on the device where they are compared."""
+        return measure.admit(move(source.load().values, self.device), title, self.dtype)
+
+    def attempt(self, work: Callable[[], Any], title: str) -> tuple[Any, str]:
+        """Return what `work` returns, or why there is nothing; errors say which representation they concern."""
+        try:
+            return work(), ""
+        except Exception as error:
+            if isinstance(error, CongruenceError):
+                error = error.about(title)
+            if self.on_error == "raise":
+                raise error from None
+            return None, describe(error)
 
 
 class States:
@@ -25,14 +75,12 @@ class States:
     ----------
     measure : Measure
         What prepares them.
-    dtype : str, optional
-        Precision; see `Measure.__call__`.
-    on_error : {"raise", "record"}
-        Whether a failure is raised or remembered.
+    how : Handling
+        Precision, device, and what a failure does.
     """
 
-    def __init__(self, measure: Measure[Any], dtype: str | None, on_error: OnError) -> None:
-        self._measure, self._dtype, self._on_error = measure, dtype, on_error
+    def __init__(self, measure: Measure[Any], how: Handling) -> None:
+        self._measure, self._how = measure, how
         self._known: dict[int, Any] = {}
         self._failures: dict[int, str] = {}
 
@@ -41,8 +89,13 @@ class States:
         asked = {id(source): (source, title) for source, title in zip(sources, titles, strict=True)}
         self._known = {key: state for key, state in self._known.items() if key in asked}
         missing = [key for key in asked if key not in self._known and key not in self._failures]
-        prepared = parallel(lambda key: self._attempt(key, *asked[key]), missing)
-        self._known.update((key, state) for key, state in zip(missing, prepared, strict=True) if state is not None)
+        threaded = self._how.threads_help(asked[key][0] for key in missing)
+        prepared = parallel(lambda key: self._prepared(*asked[key]), missing, threaded=threaded)
+        for key, (state, reason) in zip(missing, prepared, strict=True):
+            if reason:
+                self._failures[key] = reason
+            else:
+                self._known[key] = state
 
     def __getitem__(self, source: Source) -> Any:
         return self._known[id(source)]
@@ -51,22 +104,19 @@ class States:
         """Return why preparing a representation failed, or nothing."""
         return self._failures.get(id(source), "")
 
-    def _attempt(self, key: int, source: Source, title: str) -> Any:
-        try:
-            return prepare(self._measure, source, title, self._dtype)
-        except Exception as error:
-            if self._on_error == "raise":
-                raise
-            self._failures[key] = describe(error)
-            return None
+    def _prepared(self, source: Source, title: str) -> tuple[Any, str]:
+        return self._how.attempt(lambda: self._state(source, title), title)
 
-
-def prepare(measure: Measure[Any], source: Source, title: str, dtype: str | None) -> Any:
-    """Return the state of a representation; errors say which one they concern."""
-    try:
-        return measure.prepare(measure.admit(source.load().values, title, dtype))
-    except CongruenceError as error:
-        raise error.about(title) from None
+    def _state(self, source: Source, title: str) -> Any:
+        """Return the state of a representation, from the cache if it is there."""
+        how, measure = self._how, self._measure
+        place = None if how.cache is None else how.cache.place(measure, source, how.dtype)
+        if place is not None and (kept := place.read()) is not None:
+            return kept
+        state = measure.prepare(how.admitted(measure, source, title))
+        if place is not None:
+            place.write(state)
+        return state
 
 
 def describe(error: Exception) -> str:
@@ -86,17 +136,14 @@ class Tile:
         What to compute.
     wanted : ndarray of bool, shape (len(job.a), len(job.b))
         Which cells.
-    dtype : str, optional
-        Precision; see `Measure.__call__`.
-    on_error : {"raise", "record"}
-        Whether the first failure is raised, or failed cells say why.
+    how : Handling
+        Precision, device, cache, and what a failure does.
     """
 
     job: Job
     measure: Measure[Any]
     wanted: Wanted
-    dtype: str | None
-    on_error: OnError
+    how: Handling
 
     @property
     def size(self) -> int:
@@ -111,21 +158,25 @@ class Tile:
         states : States, optional
             States to reuse and to leave behind for the next tile.
         """
-        states = states or States(self.measure, self.dtype, self.on_error)
-        states.load(self.job.representations, self.job.titles)
+        states = states or States(self.measure, self.how)
+        with full_precision(), stacks_within(self.how.stack_bytes):
+            states.load(self.job.representations, self.job.titles)
+            return rows_of(self.job, self.measure, self._cells(states))
+
+    def _cells(self, states: States) -> dict[tuple[int, int], Cell]:
+        """Return the wanted cells by their indices, from states that are loaded."""
         bad_a, bad_b = ([states.failure(source) for source in side] for side in (self.job.a, self.job.b))
-        cells: dict[tuple[int, int], Cell] = {}
-        for i, j in np.argwhere(self.wanted):
-            reasons = dict.fromkeys(filter(None, (bad_a[i], bad_b[j])))
-            if reasons:
-                cells[int(i), int(j)] = Cell(status="failed", reason="; ".join(reasons))
+        cells = failed_cells(self.wanted, bad_a, bad_b)
         todo = [(i, j) for i, j in np.argwhere(self.wanted).tolist() if (i, j) not in cells]
         if todo:
             rows = [i for i, reason in enumerate(bad_a) if not reason]
             columns = [j for j, reason in enumerate(bad_b) if not reason]
             found = self._by_block(states, rows, columns, todo)
-            cells.update(zip(todo, found or parallel(lambda at: self._single(states, *at), todo), strict=True))
-        return rows_of(self.job, self.measure, cells)
+            if found is None:
+                threaded = self.how.threads_help(self.job.representations)
+                found = parallel(lambda at: self._single(states, *at), todo, threaded=threaded)
+            cells.update(zip(todo, found, strict=True))
+        return cells
 
     def _by_block(
         self, states: States, rows: Sequence[int], columns: Sequence[int], todo: Sequence[tuple[int, int]]
@@ -150,7 +201,7 @@ class Tile:
         try:
             found: Finding = self.measure.examine(states[self.job.a[i]], states[self.job.b[j]])
         except Exception as error:
-            if self.on_error == "raise":
+            if self.how.on_error == "raise":
                 if isinstance(error, CongruenceError):
                     titles = self.job.titles
                     pair = f"{self.measure.label} of {titles[i]} and {titles[self.job.b_index(j)]}"
@@ -158,6 +209,18 @@ class Tile:
                 raise
             return Cell(status="failed", reason=describe(error), seconds=time.perf_counter() - start)
         return Cell(found.value, "ok", "", found.caveats, time.perf_counter() - start)
+
+
+def failed_cells(wanted: Wanted, reasons_a: Sequence[str], reasons_b: Sequence[str]) -> dict[tuple[int, int], Cell]:
+    """Return the wanted cells of representations that failed, by index; a reason is empty where nothing did."""
+    cells: dict[tuple[int, int], Cell] = {}
+    if not any(reasons_a) and not any(reasons_b):
+        return cells
+    for i, j in np.argwhere(wanted).tolist():
+        reasons = dict.fromkeys(filter(None, (reasons_a[i], reasons_b[j])))
+        if reasons:
+            cells[i, j] = Cell(status="failed", reason="; ".join(reasons))
+    return cells
 
 
 def rows_of(job: Job, measure: Measure[Any], cells: dict[tuple[int, int], Cell]) -> list[Row]:

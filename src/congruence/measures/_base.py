@@ -17,6 +17,7 @@ from congruence import validate
 from congruence.errors import Caveat, CongruenceWarning, InputError, ParameterError, ShapeError, UnknownNameError
 from congruence.measures._info import MeasureInfo
 from congruence.measures._work import FLOAT, Workload
+from congruence.measures.devices import full_precision
 from congruence.validate import Array
 
 State = TypeVar("State")
@@ -76,6 +77,11 @@ class Measure(ABC, Generic[State]):
     def compare(self, a: State, b: State) -> float:
         """Return the value for two prepared representations."""
 
+    @property
+    def cpu_only(self) -> str:
+        """Why comparisons run on the CPU wherever the arrays live; empty for a measure that runs where they are."""
+        return ""
+
     def caveats(self, a: State, b: State) -> tuple[Caveat, ...]:
         """Return the reasons to distrust the value for these two."""
         del a, b
@@ -128,7 +134,8 @@ class Measure(ABC, Generic[State]):
         if self.info.needs.equal_p and x.shape[1] != y.shape[1]:
             message = f"{self.label} needs the same number of features; X has {x.shape[1]} and Y has {y.shape[1]}."
             raise ShapeError(message)
-        found = self.examine(self._prepare_named(x, "X"), self._prepare_named(y, "Y"))
+        with full_precision():
+            found = self.examine(self._prepare_named(x, "X"), self._prepare_named(y, "Y"))
         for caveat in found.caveats:
             warnings.warn(CongruenceWarning(caveat), stacklevel=2)
         return found.value

@@ -8,12 +8,14 @@ M Mᵀ only, a fraction of the work of a singular value decomposition (`singular
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_numpy_array
 
 from congruence import linalg
 from congruence.measures._base import Findings
@@ -24,7 +26,38 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Result = TypeVar("Result")
 
 STACK_BYTES = 400_000_000
-"""How much memory the stacked Gram rows of one block of stimuli may take."""
+"""How much memory kernels may take beside the states, for stacked Gram rows and the like."""
+
+PIECE = 4096
+"""How many products of float32 are summed in float32 before the sum goes on in float64."""
+
+_stack_bytes: ContextVar[int] = ContextVar("_stack_bytes", default=STACK_BYTES)
+
+
+@contextmanager
+def stacks_within(size: int) -> Iterator[None]:
+    """Bound the memory that the kernels called inside take beside the states, in bytes."""
+    token = _stack_bytes.set(size)
+    try:
+        yield
+    finally:
+        _stack_bytes.reset(token)
+
+
+def stack_bytes() -> int:
+    """Return how much memory a kernel may take beside the states."""
+    return _stack_bytes.get()
+
+
+def grouped(sizes: Sequence[int], room: int) -> list[range]:
+    """Return consecutive places in groups of at most `room` together, and of one where that alone is more."""
+    edges, held = [0], 0
+    for place, size in enumerate(sizes):
+        if held + size > room and place > edges[-1]:
+            edges.append(place)
+            held = 0
+        held += size
+    return [range(start, stop) for start, stop in pairwise([*edges, len(sizes)])]
 
 
 class Gram(NamedTuple):
@@ -66,15 +99,23 @@ def cross_energies(first: Sequence[Gram], second: Sequence[Gram] | None = None) 
 
 
 def _factor_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
-    """Compare factors: one wide product a row of the result, then sums over the blocks of each pair."""
+    """Compare factors: wide products, one a row of the result, then sums over the blocks of each pair."""
+    tallest = first[0].values.shape[0] + max(int(gram.values.shape[1]) for gram in first)
+    sizes = [8 * tallest * int(gram.values.shape[1]) for gram in second]
+    parts = [[second[j] for j in group] for group in grouped(sizes, stack_bytes())]
+    return np.concatenate([_wide_energies(first, part) for part in parts], axis=1)
+
+
+def _wide_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
+    """Compare factors, those of `second` side by side in one matrix."""
     xp = array_namespace(first[0].values)
     wide = xp.concat([gram.values for gram in second], axis=1)
     edges = [0, *accumulate(int(gram.values.shape[1]) for gram in second)]
 
     def row(gram: Gram) -> list[float]:
         cross = xp.matrix_transpose(gram.values) @ wide
-        energy = xp.sum(cross * cross, axis=0, dtype=xp.float64)
-        return [float(xp.sum(energy[start:stop])) for start, stop in pairwise(edges)]
+        energy = linalg.to_numpy(xp.sum(cross * cross, axis=0, dtype=xp.float64))
+        return [float(np.sum(energy[start:stop])) for start, stop in pairwise(edges)]
 
     return np.array(parallel(row, first, threaded=is_numpy_array(wide)))
 
@@ -84,7 +125,8 @@ def _stream_energies(first: Sequence[Gram], second: Sequence[Gram] | None, n: in
     left = GramSource(len(first), first.__getitem__)
     right = None if second is None else GramSource(len(second), second.__getitem__)
     total = np.zeros((len(first), len(first if second is None else second)))
-    for segment in segments(n, left.size + (right.size if right else 0), STACK_BYTES):
+    block = BLOCK if on_cpu(first[0].values) else 4 * BLOCK
+    for segment in segments(n, left.size + (right.size if right else 0), stack_bytes(), block):
         total += segment_energies(left, right, segment).cross
     return total
 
@@ -100,7 +142,11 @@ Segment = Sequence[tuple[int, int]]
 """Blocks of stimuli (start, stop): the part of a Gram matrix in rows start..stop up to column stop."""
 
 
-def segments(n: int, count: int, memory: int, block: int = 128) -> list[list[tuple[int, int]]]:
+BLOCK = 128
+"""Stimuli a block; on an accelerator four times as many, where launching small products takes longer than they do."""
+
+
+def segments(n: int, count: int, memory: int, block: int = BLOCK) -> list[list[tuple[int, int]]]:
     """Return the blocks of all stimuli, grouped so that the stacked rows of `count` Gram matrices fit into `memory`."""
     found: list[list[tuple[int, int]]] = []
     room = 0
@@ -122,6 +168,11 @@ class Energies(NamedTuple):
     own_first: Matrix
     own_second: Matrix
 
+    @classmethod
+    def zeros(cls, first: int, second: int) -> Self:
+        """Return the sum of no segments."""
+        return cls(np.zeros((first, second)), np.zeros(first), np.zeros(second))
+
 
 @runtime_checkable
 class StreamingMeasure(Protocol):
@@ -141,9 +192,29 @@ def segment_energies(first: GramSource, second: GramSource | None, segment: Segm
     """
     left = _stacked_rows(first, segment)
     right = left if second is None else _stacked_rows(second, segment)
-    xp = array_namespace(left)
-    own = [linalg.to_numpy(xp.vecdot(side, side)) for side in ((left,) if second is None else (left, right))]
+    own = [_row_energies(side) for side in ((left,) if second is None else (left, right))]
     return Energies(_products(left, None if second is None else right), own[0], own[-1])
+
+
+def _pieces(x: Array) -> list[slice]:
+    """Return slices of columns over which sums of products keep their digits: all of them, in pieces for float32."""
+    width = int(x.shape[1])
+    step = width if x.dtype == array_namespace(x).float64 else PIECE
+    return [slice(start, start + step) for start in range(0, width, step)]
+
+
+def _row_energies(rows: Array) -> Matrix:
+    """Return the squared norm of every row, in float64."""
+    xp = array_namespace(rows)
+    parts = [xp.vecdot(rows[:, piece], rows[:, piece]) for piece in _pieces(rows)]
+    return np.asarray(linalg.to_numpy(sum(xp.astype(part, xp.float64, copy=False) for part in parts)))
+
+
+def _row_products(left: Array, right: Array) -> Array:
+    """Return the inner products of the rows of two matrices, in float64 on their device."""
+    xp = array_namespace(left, right)
+    parts = (left[:, piece] @ xp.matrix_transpose(right[:, piece]) for piece in _pieces(left))
+    return sum(xp.astype(part, xp.float64, copy=False) for part in parts)
 
 
 def _products(left: Array, right: Array | None) -> Matrix:
@@ -153,14 +224,14 @@ def _products(left: Array, right: Array | None) -> Matrix:
     """
     others = left if right is None else right
     if not is_numpy_array(left):
-        return np.asarray(linalg.to_numpy(left @ array_namespace(left).matrix_transpose(others)), dtype=np.float64)
+        return np.asarray(linalg.to_numpy(_row_products(left, others)))
     result = np.empty((left.shape[0], others.shape[0]))
     edge = 32 if max(result.shape) < 512 else 128
     starts = [range(0, size, edge) for size in result.shape]
 
     def fill(at: tuple[int, int]) -> None:
         i, j = at
-        result[i : i + edge, j : j + edge] = left[i : i + edge] @ others[j : j + edge].T
+        result[i : i + edge, j : j + edge] = _row_products(left[i : i + edge], others[j : j + edge])
         if right is None and i != j:
             result[j : j + edge, i : i + edge] = result[i : i + edge, j : j + edge].T
 
@@ -169,29 +240,14 @@ def _products(left: Array, right: Array | None) -> Matrix:
 
 
 def _stacked_rows(source: GramSource, segment: Segment) -> Array:
-    """Return the segment of every Gram matrix as one row each."""
+    """Return the segment of every Gram matrix as one row each; no second copy of the stack is made where it can."""
     example = source.make(0).values
-    if is_numpy_array(example):
-        return _stack_on_cpu(source, segment, example.dtype)
     xp = array_namespace(example)
-    rows = []
-    for r in range(source.size):
-        gram = source.make(r)
-        rows.append(xp.concat([_flat_rows(gram, start, stop) for start, stop in segment]))
-    return xp.stack(rows)
-
-
-def _flat_rows(gram: Gram, start: int, stop: int) -> Array:
-    """Return the rows of a block as one vector, with √2 on what counts twice."""
-    xp = array_namespace(gram.values)
-    rows = gram.rows(start, stop)
-    return xp.concat([xp.reshape(rows[:, :start] * math.sqrt(2), (-1,)), xp.reshape(rows[:, start:], (-1,))])
-
-
-def _stack_on_cpu(source: GramSource, segment: Segment, dtype: Any) -> np.ndarray[Any, Any]:
-    """Fill one preallocated matrix over the cores; no second copy of the stack is ever made."""
+    if is_jax_array(example):  # cannot be written to
+        rows = ([_doubled(source.make(r).rows(*at), at[0]) for at in segment] for r in range(source.size))
+        return xp.stack([xp.concat([xp.reshape(part, (-1,)) for part in parts]) for parts in rows])
     sizes = [(stop - start) * stop for start, stop in segment]
-    stack = np.empty((source.size, sum(sizes)), dtype=dtype)
+    stack = xp.empty((source.size, sum(sizes)), dtype=example.dtype, device=example.device)
 
     def fill(r: int) -> None:
         gram, offset = source.make(r), 0
@@ -201,17 +257,32 @@ def _stack_on_cpu(source: GramSource, segment: Segment, dtype: Any) -> np.ndarra
             rows[:, :start] *= math.sqrt(2)
             offset += size
 
-    parallel(fill, range(source.size))
+    parallel(fill, range(source.size), threaded=is_numpy_array(stack))
     return stack
+
+
+def _doubled(rows: Array, start: int) -> Array:
+    """Return Gram rows with √2 on what counts twice."""
+    xp = array_namespace(rows)
+    return xp.concat([rows[:, :start] * math.sqrt(2), rows[:, start:]], axis=1)
 
 
 def stacked_products(first: Sequence[Array], second: Sequence[Array]) -> Matrix:
     """Return the inner products of all pairs of vectors, in float64."""
-    xp = array_namespace(first[0])
-    left = xp.stack([xp.astype(vector, xp.float64, copy=False) for vector in first])
-    if same_states(first, second):
-        return _products(left, None)
-    return _products(left, xp.stack([xp.astype(vector, xp.float64, copy=False) for vector in second]))
+    same = same_states(first, second)
+    width = int(first[0].shape[0])
+    step = max(1, stack_bytes() // (8 * (len(first) + (0 if same else len(second)))))
+    total = np.zeros((len(first), len(second)))
+    for part in (slice(start, start + step) for start in range(0, width, step)):
+        left = _stacked(first, part)
+        total += _products(left, None if same else _stacked(second, part))
+    return total
+
+
+def _stacked(vectors: Sequence[Array], part: slice) -> Array:
+    """Return a part of every vector as the rows of a matrix of float64."""
+    xp = array_namespace(vectors[0])
+    return xp.stack([xp.astype(vector[part], xp.float64, copy=False) for vector in vectors])
 
 
 # ---- sums of singular values -----------------------------------------------------------------------------------------

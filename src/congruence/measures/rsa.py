@@ -99,6 +99,11 @@ class RSA(Measure[RDMState]):
             **both(*invariant),
         )  # fmt: skip
 
+    @property
+    def cpu_only(self) -> str:
+        """Kendall's tau counts inversions, which SciPy does."""
+        return "SciPy counts the inversions of Kendall's tau" if self.comparison == "kendall" else ""
+
     def prepare(self, x: Array) -> RDMState:
         """Return the upper triangle of the RDM, ranked, centred and normalised as the comparison asks."""
         x = linalg.unit_scale(self.checked(x))
