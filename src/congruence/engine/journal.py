@@ -1,7 +1,8 @@
 """The memory of an unfinished comparison: finished rows in one append-only file, guarded by the run's lock.
 
-A line of `journal.jsonl` is a JSON object followed by nothing; the first is the key of the run. A process that is killed
-while it writes leaves at most one incomplete last line, which the next reader cuts off.
+A line of `journal.jsonl` is a checksum and a JSON object; the first is the key of the run. A process that is killed
+while it writes leaves at most one incomplete last line, which the next reader cuts off. A line that was altered is left
+out, and what it held is computed again.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import errno
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, Literal, Self
 
 from congruence.engine.job import Cell, Row
-from congruence.errors import Caveat, OutputExistsError, StoreError
+from congruence.errors import Caveat, CorruptStoreError, OutputExistsError, StoreError
 from congruence.results.storage import FOLDER
 from congruence.store import exclusive_lock
 
@@ -78,7 +81,7 @@ class Journal:
         self.mode = mode
         self.rows: list[Row] = []
         self._stack = ExitStack()
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> Self:
         require_writable_run(self.folder, self.mode)
@@ -89,7 +92,8 @@ class Journal:
                 self._clear()
             elif self.mode in {"resume", "update"}:
                 self._read()
-            self._file = self._stack.enter_context((self.folder / JOURNAL).open("ab"))
+            # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+            self._file = self._stack.enter_context(FileIO(self.folder / JOURNAL, "a"))
             if self._file.tell() == 0:
                 self._append({"key": self.key})
             self._stack = self._stack.pop_all()
@@ -117,15 +121,16 @@ class Journal:
         if file is None:
             message = "The journal is not open."
             raise StoreError(message)
-        start = file.tell()
+        start = os.fstat(file.fileno()).st_size
+        left = memoryview(b"".join(map(_line, entries)))
         try:
-            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
-            file.flush()
+            while left:
+                left = left[file.write(left) :]
             os.fsync(file.fileno())
         except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
             file.truncate(start)
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
             message = f"No space left for {self.folder}; what is done stays. Free some space and resume."
             raise StoreError(message) from error
 
@@ -147,16 +152,37 @@ class Journal:
         if len(complete) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(complete))
-        lines = [json.loads(line) for line in complete.splitlines()]
-        if not lines:
+        if not complete:
             return
+        lines = [_entry(line) for line in complete.splitlines()]
+        if lines[0] is None:
+            message = (
+                f"{path} differs from what was written, so it cannot be told which run it belongs to. Start again with "
+                "overwrite, or choose another output."
+            )
+            raise CorruptStoreError(message)
         if self.mode == "update" and lines[0]["key"] != self.key:
             path.unlink()  # an unfinished update of other inputs; the finished result beside it is what counts
             return
         _require_same_key(lines[0]["key"], self.key, self.folder)
-        for line in lines[1:]:
+        for line in filter(None, lines[1:]):
             cells = {b: _cell_in(cell) for b, cell in line["cells"].items()}
             self.rows.append(Row(line["measure"], line["a"], cells))
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    """Return an entry as a line: the checksum, the JSON."""
+    content = json.dumps(entry).encode()
+    return b"%08x %s\n" % (zlib.crc32(content), content)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return the entry in a line; None if the line is not what was written."""
+    checksum, _, content = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(content):
+        return None
+    entry: dict[str, Any] = json.loads(content)
+    return entry
 
 
 def _cell_out(cell: Cell) -> list[Any]:
