@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from congruence import benchmarks as benchmarks
     from congruence import errors as errors
     from congruence import extraction as extraction
     from congruence import figures as figures
@@ -115,7 +116,18 @@ _HOME = {
 }
 """Public name -> the module it comes from; the same list as the imports above, which are there for type checkers."""
 
-_SUBMODULES = ("errors", "extraction", "figures", "measures", "reporting", "results", "steps", "store", "testing")
+_SUBMODULES = (
+    "benchmarks",
+    "errors",
+    "extraction",
+    "figures",
+    "measures",
+    "reporting",
+    "results",
+    "steps",
+    "store",
+    "testing",
+)
 
 __all__ = [*_HOME, "__version__"]
 

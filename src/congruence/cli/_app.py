@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 import typer
 
 from congruence import __version__
-from congruence.cli import compare, demo, extract, inspect, layers, measures, report
+from congruence.cli import bench, compare, demo, extract, inspect, layers, measures, report
 from congruence.cli._terminal import complain, note
 from congruence.errors import CongruenceError, CongruenceWarning
 
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 for _module in (layers, extract, inspect, compare, report, measures, demo):
     app.command(_module.NAME, epilog=_module.EXAMPLES)(_module.command)
+app.add_typer(bench.app, name=bench.NAME)
 
 
 def _print_version(wanted: bool) -> None:

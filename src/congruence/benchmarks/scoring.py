@@ -1,0 +1,460 @@
+"""Score distances by how well they order representations by function, from tables that someone already has.
+
+The recipe is that of Ding et al. 2021: the reference is the representation with the best functionality; a distance is
+good if it is large where the functionality differs much from the reference's. Beside their statistics stand p-values and
+intervals whose unit is the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import congruence
+from congruence.benchmarks import _inference
+from congruence.benchmarks._inference import Group, Models
+from congruence.benchmarks._ranks import RankScore, is_constant, rank_score
+from congruence.benchmarks._tables import Floats, Pairs, Table, read_ids, read_pairs, read_table
+from congruence.errors import CongruenceWarning, DegenerateError, InputError, ParameterError
+from congruence.store.atomic import disk_errors, write_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES, PROVENANCE = "scores.csv", "provenance.json"
+MEAN = "mean"
+LEAST_MODELS = 5
+INTERVAL = 0.95
+PAPER = ("distance", "functionality", "group", "reference", "n", "spearman", "spearman_p", "kendall", "kendall_p")
+COLUMNS = (*PAPER, "bad_frac", "failed", "models", "permutation_p", "low", "high", "rank", "note")
+_STATISTICS = ("spearman", "spearman_p", "kendall", "kendall_p", "bad_frac")
+
+PairChoice = Literal["all", "within"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How uncertainty is estimated: which models there are, how often they are relabelled and drawn, from which seed."""
+
+    models: Models | None
+    permutations: int
+    bootstraps: int
+    seed: int
+    progress: Callable[[int, int], None] | None = None
+
+
+def score(
+    distances: str | Path | Mapping[str, Sequence[Any]] | pd.DataFrame,
+    scores: str | Path | Mapping[str, Sequence[Any]] | pd.DataFrame,
+    *,
+    reference_by: str,
+    pairs: PairChoice = "all",
+    distance: str | Sequence[str] | None = None,
+    functionality: str | Sequence[str] | None = None,
+    model: str | None = None,
+    lower_is_better: bool = False,
+    permutations: int = 10_000,
+    bootstraps: int = 1_000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Score distances by their rank correlation with functional differences.
+
+    Parameters
+    ----------
+    distances : path of a CSV file, DataFrame or mapping of columns
+        Columns a and b (ids; either order of a pair, each pair once) and one column for each distance. An empty cell is
+        a comparison that failed: it counts as the worst answer, and is counted.
+    scores : path of a CSV file, DataFrame or mapping of columns
+        Column id, grouping columns, and columns of functionality (an accuracy, say).
+    reference_by : str
+        Grouping column, such as the layer. For each of its values the reference is the id with the best functionality
+        there (the first in the table among ties).
+    pairs : {"all", "within"}
+        Whether the reference is compared with everything, or inside its group. Its pair with itself counts if given.
+    distance, functionality : str or sequence of str, optional
+        Columns to score. By default all distances, and the functionality if there is one numeric column that is neither
+        `reference_by` nor `model`.
+    model : str, optional
+        Column that says which ids belong to one model: the unit of the p-values and intervals. Without it there are none.
+    lower_is_better : bool
+        Whether the best functionality is the lowest.
+    permutations, bootstraps, seed : int
+        Relabellings of models, draws of models, and their seed.
+    progress : callable, optional
+        Called with (done, total) relabellings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each distance, functionality and group, and one with the group ``"mean"`` (plain averages; n is the
+        sum). Columns distance, functionality, group, reference, n, spearman, spearman_p, kendall, kendall_p (tau-b,
+        one-sided p-values over pairs, as in the paper); bad_frac; failed (comparisons); models; permutation_p (one-sided,
+        whole models relabelled), low and high (95 %, models drawn with replacement) of spearman; rank (1 is the best
+        mean spearman; undefined scores are last); note. Best distance first.
+
+    Raises
+    ------
+    InputError
+        If an id stands in one table only, pairs are missing or disagree, a number is not one, or there are fewer than
+        five models.
+    DegenerateError
+        If the functionality is constant, so that no rank correlation is defined.
+    UnknownNameError, ParameterError
+        If a column does not exist, or has to be named.
+
+    Warns
+    -----
+    CongruenceWarning
+        If references tie, comparisons failed, coefficients are undefined, or there can be no p-values.
+
+    References
+    ----------
+    Ding, Denain & Steinhardt 2021, arXiv 2108.01661. Mantel 1967, Cancer Research 27.
+    """
+    _check_arguments(pairs, permutations, bootstraps)
+    table, given = read_table(distances, "the distances"), read_table(scores, "the scores")
+    ids = read_ids(given)
+    functions = _functionality(given, functionality, {"id", reference_by, *([model] if model else [])})
+    groups = _groups(given.text(reference_by), pairs, given.name)
+    _require_models(ids if model is None else given.text(model), groups, "ids" if model is None else "models")
+    names = _distance_names(table, distance)
+    known = read_pairs(table, names, ids, given)
+    values = {name: _values(given, name, ids) * (-1.0 if lower_is_better else 1.0) for name in functions}
+    complete = _require_pairs(known, groups, values, ids, table.name)
+    notes: list[str] = []
+    if model is None:
+        notes.append("p-values and intervals over models need a column of models (model=, --model).")
+    models = None if model is None else Models.of(given.text(model), given.text(reference_by))
+    unit = Unit(_usable(models, known, complete, notes), permutations, bootstraps, seed, progress)
+    counts = _model_counts(None if model is None else given.text(model), groups)
+    rows = [
+        row
+        for name in functions
+        for row in _ranked(_Scoring(name, known, values[name], groups, ids, counts, unit, notes).rows(names))
+    ]
+    for text in dict.fromkeys(notes):
+        warnings.warn(CongruenceWarning(text), stacklevel=2)
+    return _frame(rows)
+
+
+def write_scores(
+    table: pd.DataFrame, folder: str | Path, files: Mapping[str, Path], arguments: Mapping[str, Any]
+) -> Path:
+    """Write a table of `score` with its provenance into a folder.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `score` returned.
+    folder : path
+        Created if it does not exist; ``scores.csv`` and ``provenance.json`` are replaced.
+    files : mapping of str to path
+        The tables that were scored; their SHA-256 goes into the provenance.
+    arguments : mapping
+        What `score` was called with.
+
+    Returns
+    -------
+    Path
+        The table that was written.
+    """
+    folder = Path(folder)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "congruence": congruence.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {
+            name: {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for name, path in files.items()
+        },
+        "arguments": dict(arguments),
+    }
+    write_bytes(folder / PROVENANCE, json.dumps(about, indent=2).encode())
+    write_bytes(folder / SCORES, table.to_csv(index=False, na_rep="nan").encode())
+    return folder / SCORES
+
+
+# ---- arguments and tables --------------------------------------------------------------------------------------------
+
+
+def _check_arguments(pairs: str, permutations: int, bootstraps: int) -> None:
+    if pairs not in {"all", "within"}:
+        message = f"pairs must be 'all' or 'within'; got {pairs!r}."
+        raise ParameterError(message)
+    for name, value in {"permutations": permutations, "bootstraps": bootstraps}.items():
+        if value < 0:
+            message = f"{name} must be 0 or more; got {value}."
+            raise ParameterError(message)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+
+
+def _distance_names(table: Table, chosen: str | Sequence[str] | None) -> list[str]:
+    if chosen:
+        return _listed(chosen)
+    # pandas writes its index as a column without a name
+    names = [name for name in table.columns if name not in {"a", "b", ""} and not name.startswith("Unnamed:")]
+    if not names:
+        message = f"{table.name} has no column of distances beside a and b."
+        raise InputError(message)
+    return names
+
+
+def _functionality(table: Table, chosen: str | Sequence[str] | None, taken: set[str]) -> list[str]:
+    if chosen:
+        return _listed(chosen)
+    numeric = [name for name in table.columns if name not in taken and name and table.is_numeric(name)]
+    if len(numeric) != 1:
+        found = f"several numeric columns ({', '.join(numeric)})" if numeric else "no numeric column"
+        message = f"{table.name} has {found}; say which is the functionality (functionality=, --functionality)."
+        raise ParameterError(message)
+    return numeric
+
+
+def _values(table: Table, name: str, ids: Sequence[str]) -> Floats:
+    values = table.numbers(name)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        message = f"{table.name}: '{name}' is missing or infinite for {bad.size} ids (first: {ids[int(bad[0])]!r})."
+        raise InputError(message)
+    return values
+
+
+def _groups(column: Sequence[str], pairs: PairChoice, where: str) -> list[Group]:
+    if MEAN in column:
+        message = f"{where}: a group is called '{MEAN}', which is the name of the row of averages; rename it."
+        raise ParameterError(message)
+    everything = np.arange(len(column))
+    found = []
+    for name in dict.fromkeys(column):
+        members = np.flatnonzero(np.array(column) == name)
+        found.append(Group(name, members, everything if pairs == "all" else members))
+    return found
+
+
+def _require_models(models: Sequence[str], groups: Sequence[Group], what: str) -> None:
+    for group in groups:
+        count = len({models[i] for i in group.scope})
+        if count < LEAST_MODELS:
+            message = f"At least {LEAST_MODELS} {what} are needed for a rank correlation that means anything; the pairs of group '{group.name}' have {count}."
+            raise InputError(message)
+
+
+def _model_counts(models: Sequence[str] | None, groups: Sequence[Group]) -> list[int]:
+    return [0 if models is None else len({models[i] for i in group.scope}) for group in groups]
+
+
+def _require_pairs(
+    known: Pairs, groups: Sequence[Group], values: Mapping[str, Floats], ids: Sequence[str], where: str
+) -> bool:
+    """Return whether all pairs are there; those of references must be, and of the others all or none."""
+    wanted = np.zeros_like(known.given)
+    of_reference = np.zeros_like(known.given)
+    for group in groups:
+        wanted[np.ix_(group.members, group.scope)] = True
+        for functionality in values.values():
+            reference = group.members[np.argmax(functionality[group.members])]
+            of_reference[reference, group.scope] = of_reference[group.scope, reference] = True
+    wanted |= wanted.T
+    np.fill_diagonal(wanted, False)
+    others = wanted & ~of_reference
+    missing = wanted & ~known.given
+    if not (known.given & others).any():
+        missing &= of_reference  # a table of the references' rows alone
+    if missing.any():
+        first, second = np.argwhere(np.triu(missing))[0]
+        message = f"{where} lacks {int(missing.sum()) // 2} of {int(wanted.sum()) // 2} pairs (first: {ids[first]} and {ids[second]}). Add them; an empty cell says that a comparison failed."
+        raise InputError(message)
+    return bool((known.given | ~others).all())
+
+
+def _usable(models: Models | None, known: Pairs, complete: bool, notes: list[str]) -> Models | None:
+    """Return the models if p-values over them can be had; otherwise note why not."""
+    if models is None:
+        return None
+    selves = np.diagonal(known.given)
+    if not complete:
+        notes.append("p-values and intervals over models need all pairs, not those of the references alone.")
+    elif selves.any() and not selves.all():
+        notes.append("p-values and intervals over models need the pairs of all ids with themselves, or of none.")
+    elif not models.exchangeable:
+        notes.append("p-values and intervals over models need models with the same groups; no two have.")
+    else:
+        return models
+    return None
+
+
+# ---- scoring ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """One functionality, higher is better, and everything its scores need."""
+
+    functionality: str
+    pairs: Pairs
+    values: Floats
+    groups: Sequence[Group]
+    ids: Sequence[str]
+    counts: Sequence[int]
+    unit: Unit
+    notes: list[str]
+
+    def rows(self, names: Sequence[str]) -> list[list[dict[str, Any]]]:
+        """Return for every distance the rows of its groups and of their mean."""
+        scopes = [(group, self._reference(group)) for group in self.groups]
+        rows_of = [(reference, self._others(group, reference)) for group, reference in scopes]
+        differences = [np.abs(self.values[r] - self.values[others]) for r, others in rows_of]
+        if all(is_constant(difference) for difference in differences):
+            message = f"The functionality '{self.functionality}' is constant, so its rank correlation with a distance is undefined. Choose another functionality."
+            raise DegenerateError(message)
+        found = []
+        for name in names:
+            columns = [self.pairs.values[name][r, others] for r, others in rows_of]
+            scored = [rank_score(column, difference) for column, difference in zip(columns, differences, strict=True)]
+            found.append([self._row(name, g, rows_of[g][0], columns[g], scored[g]) for g in range(len(scored))])
+        self._note_undefined(found)
+        for table in found:
+            table.append(self._mean(table))
+        self._add_inference(names, found)
+        return found
+
+    def _reference(self, group: Group) -> int:
+        values = self.values[group.members]
+        best = group.members[np.flatnonzero(values == values.max())]
+        if len(best) > 1:
+            self.notes.append(
+                f"{self.functionality}: {len(best)} ids tie as the reference of group '{group.name}'; the first, "
+                f"'{self.ids[int(best[0])]}', is taken."
+            )
+        return int(best[0])
+
+    def _others(self, group: Group, reference: int) -> _inference.Indices:
+        return np.asarray(group.scope[self.pairs.given[reference, group.scope]])
+
+    def _row(self, name: str, g: int, reference: int, column: Floats, scored: RankScore) -> dict[str, Any]:
+        failed = int(np.isnan(column).sum())
+        return {
+            "distance": name,
+            "functionality": self.functionality,
+            "group": self.groups[g].name,
+            "reference": self.ids[reference],
+            "n": len(column),
+            **asdict(scored),
+            "failed": failed,
+            "models": self.counts[g],
+            "note": _note(failed, len(column), scored),
+        }
+
+    def _mean(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        failed, n = sum(row["failed"] for row in rows), sum(row["n"] for row in rows)
+        undefined = sum(np.isnan(row["spearman"]) for row in rows)
+        notes = [f"{failed} of {n} comparisons failed"] if failed else []
+        notes += [f"undefined in {undefined} of {len(rows)} groups"] if undefined else []
+        return {
+            **rows[0],
+            "group": MEAN,
+            "reference": "",
+            "n": n,
+            **{key: float(np.mean([row[key] for row in rows])) for key in _STATISTICS},
+            "failed": failed,
+            "models": max(self.counts),
+            "note": "; ".join(notes),
+        }
+
+    def _note_undefined(self, tables: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        failed = sum(row["failed"] for table in tables for row in table)
+        if failed:
+            self.notes.append(f"{self.functionality}: {failed} comparisons failed; each counts as the worst answer.")
+        for row in (row for table in tables for row in table if np.isnan(row["spearman"])):
+            self.notes.append(
+                f"The rank correlation of {row['distance']} with {self.functionality} in group '{row['group']}' is "
+                f"undefined: {row['note']}."
+            )
+
+    def _add_inference(self, names: Sequence[str], tables: Sequence[list[dict[str, Any]]]) -> None:
+        """Fill in p-values and intervals; NaN where they cannot be had."""
+        for table in tables:
+            for row in table:
+                row.update(permutation_p=np.nan, low=np.nan, high=np.nan)
+        unit, whole = self.unit, [k for k, name in enumerate(names) if self._whole(name)]
+        if unit.models is None:
+            return
+        broken = [name for k, name in enumerate(names) if k not in whole]
+        if broken:
+            self.notes.append(f"{', '.join(broken)}: no p-values over models, as comparisons failed.")
+        if not whole:
+            return
+        matrices = [self.pairs.values[names[k]] for k in whole]
+        common: dict[str, Any] = {"selves": bool(np.diagonal(self.pairs.given).all()), "seed": unit.seed}
+        report = None if unit.progress is None else (lambda done: unit.progress(done, unit.permutations))  # type: ignore[misc]
+        null = _inference.permuted(
+            matrices, self.values, self.groups, unit.models, count=unit.permutations, progress=report, **common
+        )
+        drawn = _inference.resampled(matrices, self.values, self.groups, unit.models, count=unit.bootstraps, **common)
+        for place, k in enumerate(whole):
+            for g, row in enumerate(tables[k]):
+                row.update(_uncertainty(row, *(_of_group(draws[:, :, place], g) for draws in (null, drawn))))
+
+    def _whole(self, name: str) -> bool:
+        """Return whether no comparison of a distance failed, at pairs that may become those of a reference."""
+        wanted = np.zeros_like(self.pairs.given)
+        for group in self.groups:
+            wanted[np.ix_(group.members, group.scope)] = True
+        return not bool(np.isnan(self.pairs.values[name][wanted & self.pairs.given]).any())
+
+
+def _note(failed: int, n: int, scored: RankScore) -> str:
+    if failed == n:
+        return "every comparison failed"
+    if np.isnan(scored.spearman):
+        return "the distance or the functional difference is constant"
+    return f"{failed} of {n} comparisons failed" if failed else ""
+
+
+def _of_group(draws: Floats, g: int) -> Floats:
+    """Return the draws of one group, or of the mean over groups for the row after them, shape (draws,)."""
+    return draws[:, g] if g < draws.shape[1] else draws.mean(axis=1)
+
+
+def _uncertainty(row: Mapping[str, Any], null: Floats, drawn: Floats) -> dict[str, float]:
+    found = {"permutation_p": np.nan, "low": np.nan, "high": np.nan}
+    if np.isnan(row["spearman"]):
+        return found
+    if null.size:
+        # a relabelling without a defined coefficient is no evidence of order: it counts as 0
+        reached = np.nan_to_num(null) >= row["spearman"] - 1e-12  # equal up to rounding
+        found["permutation_p"] = float((1 + reached.sum()) / (1 + len(null)))
+    defined = drawn[np.isfinite(drawn)]
+    if defined.size:
+        tail = (1 - INTERVAL) / 2
+        found["low"], found["high"] = (float(end) for end in np.quantile(defined, [tail, 1 - tail]))
+    return found
+
+
+def _ranked(tables: list[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield all rows, best distance first, with the rank of their distance."""
+    means = [table[-1]["spearman"] for table in tables]
+    keys = [-np.inf if np.isnan(mean) else mean for mean in means]
+    for k in sorted(range(len(tables)), key=lambda k: -keys[k]):
+        rank = 1 + sum(other > keys[k] for other in keys)
+        for row in tables[k]:
+            yield {**row, "rank": rank}
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,0 +1,141 @@
+"""congruence bench: benchmarks that test the measures, and scores of distances that someone already has."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from congruence.cli._terminal import console, print_json, print_table, progress
+from congruence.errors import OutputExistsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "bench"
+app = typer.Typer(
+    help="Test the measures themselves: does a measure notice what changes function, and ignore what does not?",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+SCORE_EXAMPLES = """[bold]Examples[/bold]
+
+Distances between all layers of ten networks, scored by a probe's accuracy; the reference is the best of each layer:
+  congruence bench score --distances dists.csv --scores scores.csv --reference-by layer --pairs all --functionality qnli --model seed -o scored
+
+dists.csv: a,b,procrustes,cka (either order of a pair)   scores.csv: id,seed,layer,qnli"""
+
+
+class PairChoice(StrEnum):
+    """What a reference is compared with."""
+
+    all = "all"
+    within = "within"
+
+
+class ManyValues(TyperCommand):
+    """A command without arguments whose lists may be written ``--distance A B`` as well as ``--distance A --distance B``."""
+
+    lists = ("--distance", "--functionality")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the name of a list before each of its further values."""
+        spread: list[str] = []
+        current, values = "", 0
+        for word in args:
+            if word.startswith("-"):
+                current, values = (word if word in self.lists else ""), 0
+            elif current:
+                values += 1
+                spread += [current] if values > 1 else []
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+@app.command("score", cls=ManyValues, epilog=SCORE_EXAMPLES)
+def score(
+    *,
+    distances: Annotated[Path, typer.Option(metavar="FILE", help="CSV: a, b, and one column for each distance.")],
+    scores: Annotated[Path, typer.Option(metavar="FILE", help="CSV: id, grouping columns, functionality.")],
+    reference_by: Annotated[
+        str, typer.Option(metavar="COLUMN", help="For each value of it the reference is the best id there.")
+    ],
+    pairs: Annotated[
+        PairChoice, typer.Option(help="Compare the reference with everything, or inside its group.")
+    ] = PairChoice.all,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for scores.csv.")],
+    distance: Annotated[
+        list[str] | None, typer.Option(metavar="COL ...", help="Distances to score. \\[default: all]")
+    ] = None,
+    functionality: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL ...", help="Functionality; needed where other numeric columns exist."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The unit of p-values and intervals: ids with one value share a model."),
+    ] = None,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="The best functionality is the lowest.")
+    ] = False,
+    permutations: Annotated[int, typer.Option(min=0, help="Relabellings of whole models.")] = 10_000,
+    bootstraps: Annotated[int, typer.Option(min=0, help="Draws of models with replacement.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of relabellings and draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scores that are there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> int:
+    """Score distances that you already have by how well they order representations by function.
+
+    Exit code 3 if comparisons in the table had failed (empty cells): each counts as the worst answer.
+    """
+    from congruence import benchmarks
+
+    if (out / benchmarks.SCORES).exists() and not overwrite:
+        message = f"{out / benchmarks.SCORES} exists. Replace it with --overwrite, or choose another --out."
+        raise OutputExistsError(message)
+    arguments: dict[str, Any] = {
+        "reference_by": reference_by,
+        "pairs": pairs.value,
+        "distance": distance,
+        "functionality": functionality,
+        "model": model,
+        "lower_is_better": lower_is_better,
+        "permutations": permutations,
+        "bootstraps": bootstraps,
+        "seed": seed,
+    }
+    with progress("Relabelling", "relabellings") as update:
+        report = None if update is None else (lambda done, total: update(done, total))
+        table = benchmarks.score(distances, scores, progress=report, **arguments)
+    benchmarks.write_scores(table, out, {"distances": distances, "scores": scores}, arguments)
+    if as_json:
+        print_json({"out": str(out), "rows": table.to_dict(orient="records")})
+    else:
+        _show_scores(table, out / benchmarks.SCORES)
+    return 3 if int(table["failed"].sum()) else 0
+
+
+def _show_scores(table: pd.DataFrame, path: Path) -> None:
+    shown = console()
+    means = table[table["group"] == "mean"]
+    columns = ["", "distance", "functionality", "n", "spearman", "95 %", "p (models)", "kendall", "bad"]
+    rows = [
+        (
+            str(row.rank), row.distance, row.functionality, str(row.n), f"{row.spearman:.3f}",
+            f"{row.low:.3f} to {row.high:.3f}", f"{row.permutation_p:.2g}", f"{row.kendall:.3f}", f"{row.bad_frac:.3f}",
+        )
+        for row in means.itertuples()
+    ]  # fmt: skip
+    print_table(shown, columns, rows, "tnnrrrrrr")
+    shown.print(f"\nMeans over {plural_groups(table)}; every group: {path}", soft_wrap=True)
+
+
+def plural_groups(table: pd.DataFrame) -> str:
+    """Return how many groups a table of scores has, in words."""
+    from congruence.cli._terminal import plural
+
+    return plural(int(table["group"].nunique()) - 1, "group")
