@@ -1,8 +1,8 @@
 """Kernels for many pairs at once; each gives what the pair loop gives, at the speed of matrix products.
 
 Two facts carry them. The similarity of two Gram matrices is an inner product of their entries, so all pairs of a family
-are one product of stacked Gram rows (`cross_energies`). And a sum of singular values needs eigenvalues of the smaller
-M Mᵀ only, a fraction of the work of a singular value decomposition (`singular_value_sum`).
+are one product of stacked Gram rows (`cross_energies`). And a sum of singular values needs no singular value
+decomposition (`congruence.measures.spectra`).
 """
 
 from __future__ import annotations
@@ -285,31 +285,7 @@ def _stacked(vectors: Sequence[Array], part: slice) -> Array:
     return xp.stack([xp.astype(vector[part], xp.float64, copy=False) for vector in vectors])
 
 
-# ---- sums of singular values -----------------------------------------------------------------------------------------
-
-
-def singular_value_sum(matrix: Array) -> float:
-    """Return the nuclear norm, from the eigenvalues of the smaller of M Mᵀ and Mᵀ M where they are accurate enough.
-
-    An eigenvalue λ of M Mᵀ carries an error of about eps d, d the diagonal entry it belongs to: for rows in descending
-    order (principal axes) the lower triangle keeps the grading, so small eigenvalues are as accurate as large ones. The
-    sum of eps d / √λ estimates what the roots lose; where that is not negligible the singular values are computed.
-    """
-    xp = array_namespace(matrix)
-    if 0 in matrix.shape:
-        return 0.0
-    small = matrix if matrix.shape[0] <= matrix.shape[1] else xp.matrix_transpose(matrix)
-    product = small @ xp.matrix_transpose(small)
-    eigenvalues = xp.linalg.eigvalsh(product)  # NumPy and PyTorch read the lower triangle
-    diagonal = xp.sort(xp.linalg.diagonal(product))
-    positive = xp.clip(eigenvalues, float(xp.finfo(matrix.dtype).smallest_normal), None)
-    roots = xp.sqrt(positive)
-    total = float(xp.sum(roots, dtype=xp.float64))
-    eps = float(xp.finfo(matrix.dtype).eps)
-    lost = eps * float(xp.sum(xp.maximum(diagonal, eigenvalues) / roots, dtype=xp.float64))
-    if bool(xp.any(eigenvalues <= 0)) or not lost <= 1e-12 * total:
-        return linalg.nuclear_norm(matrix)
-    return total
+# ---- pairs of states -------------------------------------------------------------------------------------------------
 
 
 def canonical_pairs(matrix: Array) -> tuple[Array, Array, Array]:
@@ -334,15 +310,32 @@ def pair_values(
     compare: Callable[[Any, Any], Result], first: Sequence[Any], second: Sequence[Any], *, symmetric: bool
 ) -> list[list[Result]]:
     """Return compare(a, b) for all pairs over the cores; a symmetric function within one list is called once a pair."""
-    within = symmetric and same_states(first, second)
-    pairs = [(i, j) for i in range(len(first)) for j in range(i if within else 0, len(second))]
-    threaded = bool(first) and _threads_help(first[0])
+    pairs = pairs_of(first, second, symmetric=symmetric)
+    threaded = threads_help(first)
     results = parallel(lambda pair: compare(first[pair[0]], second[pair[1]]), pairs, threaded=threaded)
     table: list[list[Any]] = [[None] * len(second) for _ in first]
+    mirrored = symmetric and same_states(first, second)
     for (i, j), result in zip(pairs, results, strict=True):
         table[i][j] = result
-        if within:
+        if mirrored:
             table[j][i] = result
+    return table
+
+
+def pairs_of(first: Sequence[Any], second: Sequence[Any], *, symmetric: bool) -> list[tuple[int, int]]:
+    """Return the pairs of places to compute: of a symmetric function within one list, one half."""
+    within = symmetric and same_states(first, second)
+    return [(i, j) for i in range(len(first)) for j in range(i if within else 0, len(second))]
+
+
+def spread(values: Matrix, pairs: Sequence[tuple[int, int]], first: Sequence[Any], second: Sequence[Any]) -> Matrix:
+    """Return the matrix of values that a symmetric function has at `pairs` (see `pairs_of`)."""
+    table = np.zeros((len(first), len(second)))
+    if pairs:
+        rows, columns = zip(*pairs, strict=True)
+        table[rows, columns] = values
+        if same_states(first, second):
+            table[columns, rows] = values
     return table
 
 
@@ -351,6 +344,6 @@ def same_states(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return first is second or (len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True)))
 
 
-def _threads_help(state: Any) -> bool:
-    """Return whether the arrays of a state live on the CPU."""
-    return all(on_cpu(part) for part in state if is_array_api_obj(part))
+def threads_help(states: Sequence[Any]) -> bool:
+    """Return whether the arrays of the states live on the CPU, whose cores can share the work."""
+    return all(on_cpu(part) for state in states[:1] for part in state if is_array_api_obj(part))

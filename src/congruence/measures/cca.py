@@ -18,11 +18,12 @@ from congruence.measures.block import (
     Gram,
     Matrix,
     cross_energies,
-    pair_values,
+    pairs_of,
     same_states,
-    singular_value_sum,
+    spread,
 )
 from congruence.measures.cka import KORNBLITH
+from congruence.measures.spectra import Product, nuclear_norms
 from congruence.validate import Array, Interval, require_same_n
 
 RAGHU = Reference("Raghu, Gilmer, Yosinski & Sohl-Dickstein 2017, SVCCA", "section 2", "arXiv:1706.05806")
@@ -286,22 +287,29 @@ def _averages(first: Sequence[BasisState], second: Sequence[BasisState], statist
     else:
         spaces = [Subspace.of(state) for state in first]
         others = spaces if same_states(first, second) else [Subspace.of(state) for state in second]
-        total = np.array(pair_values(_correlation_sum, spaces, others, symmetric=True), dtype=np.float64)
+        pairs = pairs_of(first, second, symmetric=True)
+        found = _correlation_sums([(spaces[i], others[j]) for i, j in pairs])
+        total = spread(found, pairs, first, second)
     return np.clip(total / smaller, 0.0, 1.0)
 
 
-def _correlation_sum(a: Subspace, b: Subspace) -> float:
-    """Return Σ ρ of two subspaces.
+def _correlation_sums(pairs: Sequence[tuple[Subspace, Subspace]]) -> Matrix:
+    """Return Σ ρ for pairs of subspaces.
 
     Where both are large, r_a + r_b - (n - 1) correlations are 1 and the others are those of the complements, whose
     products are much smaller.
     """
-    require_same_n(a.basis.shape[0], b.basis.shape[0])
-    xp = array_namespace(a.basis, b.basis)
-    if a.complement is None or b.complement is None:
-        return singular_value_sum(xp.matrix_transpose(a.basis) @ b.basis)
-    forced = a.basis.shape[1] + b.basis.shape[1] - (a.basis.shape[0] - 1)
-    return float(forced) + singular_value_sum(xp.matrix_transpose(a.complement) @ b.complement)
+    products: list[Product] = []
+    forced = np.zeros(len(pairs))
+    for place, (a, b) in enumerate(pairs):
+        n = a.basis.shape[0]
+        require_same_n(n, b.basis.shape[0])
+        if a.complement is None or b.complement is None:
+            products.append((a.basis, b.basis))
+        else:
+            products.append((a.complement, b.complement))
+            forced[place] = a.basis.shape[1] + b.basis.shape[1] - (n - 1)
+    return forced + nuclear_norms(products)
 
 
 def floor_caveat(n: int, rank_a: int, rank_b: int, *, weighted: bool = False) -> tuple[Caveat, ...]:

@@ -297,7 +297,8 @@ class CKA(Measure[CKAState]):
 
 def _moments(states: Sequence[CKAState]) -> tuple[Matrix, Matrix, Matrix]:
     """Return the diagonals (R, n), traces (R,) and self-similarities (R,) of some states."""
-    diagonals = np.array([linalg.to_numpy(state.diagonal) for state in states], dtype=np.float64)
+    stacked = array_namespace(states[0].diagonal).stack([state.diagonal for state in states])
+    diagonals = np.asarray(linalg.to_numpy(stacked), dtype=np.float64)
     return diagonals, np.array([s.trace for s in states]), np.array([s.self_similarity for s in states])
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -148,11 +149,12 @@ def _highest_precision(torch: Any) -> Iterator[Callable[[], None]]:
     PyTorch has an old switch and, from 2.9 on, new ones by library, and refuses to read the old one where the two
     disagree. With the new ones out of the way first, it can be read and written.
     """
-    for part in (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)):
+    parts: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+    for part in parts:
         before = getattr(part, "fp32_precision", None)
         if before is not None:
             part.fp32_precision = "ieee"
-            yield lambda part=part, before=before: setattr(part, "fp32_precision", before)
+            yield partial(setattr, part, "fp32_precision", before)
     old = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    yield lambda: torch.set_float32_matmul_precision(old)
+    yield partial(torch.set_float32_matmul_precision, old)

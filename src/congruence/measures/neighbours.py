@@ -14,7 +14,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.measures._work import FLOAT, Workload
-from congruence.measures.block import Matrix
+from congruence.measures.block import Matrix, grouped, stack_bytes
 from congruence.measures.parallel import parallel
 from congruence.validate import Array, Interval, require_same_n
 
@@ -119,8 +119,11 @@ class MutualKNN(Measure[NeighbourState]):
         n = first[0].n
         for state in (*first, *second):
             require_same_n(n, state.n)
-        places = [_places(state) for state in second]
-        counts = parallel(lambda state: _common(state, places), first, threaded=is_numpy_array(first[0].indices))
+        xp = array_namespace(first[0].indices)
+        # the widest temporary: a position and what was found there for every neighbour
+        groups = grouped([9 * n * self.k] * len(second), stack_bytes())
+        parts = [xp.stack([_places(second[j]) for j in group]) for group in groups]
+        counts = parallel(lambda state: _common(state, parts), first, threaded=is_numpy_array(first[0].indices))
         return np.array(counts, dtype=np.float64) / (n * self.k)
 
     def workload(self, n: int, p: int, count: int) -> Workload:
@@ -145,15 +148,15 @@ def _places(state: NeighbourState) -> Array:
     return xp.reshape(state.indices + offsets, (-1,))
 
 
-def _common(state: NeighbourState, places: Sequence[Array]) -> list[int]:
-    """Return how many neighbours each of `places` shares with `state`."""
+def _common(state: NeighbourState, parts: Sequence[Array]) -> Matrix:
+    """Return how many neighbours each of the rows of places shares with `state`."""
     xp = array_namespace(state.indices)
     columns = xp.arange(state.n, device=state.indices.device)
     table = xp.zeros((state.n, state.n), dtype=xp.bool, device=state.indices.device)
     for rank in range(state.indices.shape[1]):
         table = table | (state.indices[:, rank : rank + 1] == columns[None, :])
     flat = xp.reshape(table, (-1,))
-    return [int(xp.count_nonzero(xp.take(flat, place))) for place in places]
+    return np.concatenate([linalg.to_numpy(xp.count_nonzero(flat[part], axis=1)) for part in parts])
 
 
 def _nearest(squared: Array, k: int) -> NeighbourState:

@@ -6,7 +6,7 @@ Sources: Schönemann 1966; Ding et al. 2021; Williams et al. 2021.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -17,7 +17,9 @@ from congruence import linalg
 from congruence.measures._base import Measure, register
 from congruence.measures._info import METRIC, MeasureInfo, Reference, both
 from congruence.measures._work import Workload, spectral_work
-from congruence.measures.block import Matrix, pair_values, singular_value_sum
+from congruence.measures.block import Matrix, pairs_of, spread, threads_help
+from congruence.measures.parallel import parallel
+from congruence.measures.spectra import nuclear_norms
 from congruence.validate import Array, Interval, require_same_n
 
 DING = Reference("Ding, Denain & Steinhardt 2021, Grounding Representation Similarity", "section 2", "arXiv:2108.01661")
@@ -103,7 +105,7 @@ class Procrustes(Measure[FactorState]):
 
     def compare(self, a: FactorState, b: FactorState) -> float:
         """Return the distance of two states."""
-        return _distance(a, b, self.form, linalg.nuclear_norm)
+        return _distance(a, b, self.form)
 
     def compare_block(self, first: Sequence[FactorState], second: Sequence[FactorState]) -> Matrix:
         """Return all distances, with nuclear norms from eigenvalues, over the cores."""
@@ -186,7 +188,7 @@ class Shape(Measure[FactorState]):
 
     def compare(self, a: FactorState, b: FactorState) -> float:
         """Return the distance of two states."""
-        return _distance(a, b, self._form, linalg.nuclear_norm)
+        return _distance(a, b, self._form)
 
     def compare_block(self, first: Sequence[FactorState], second: Sequence[FactorState]) -> Matrix:
         """Return all distances, with nuclear norms from eigenvalues, over the cores."""
@@ -231,16 +233,22 @@ def _work(n: int, p: int, count: int) -> Workload:
 
 def _distances(first: Sequence[FactorState], second: Sequence[FactorState], form: str) -> Matrix:
     """Return the distances of all pairs."""
+    pairs = pairs_of(first, second, symmetric=True)
+    sides = [(first[i], second[j]) for i, j in pairs]
+    for a, b in sides:
+        require_same_n(a.n, b.n)
+    nuclear = nuclear_norms([(a.factor, b.factor) for a, b in sides])
+    work = list(zip(sides, nuclear.tolist(), strict=True))
+    chords = parallel(lambda item: _chord(*item[0], item[1]), work, threaded=threads_help(first))
+    found = [distance_of_chord(c, form, a.norm, b.norm) for c, (a, b) in zip(chords, sides, strict=True)]
+    return spread(np.array(found), pairs, first, second)
 
-    def compare(a: FactorState, b: FactorState) -> float:
-        return _distance(a, b, form, singular_value_sum)
 
-    return np.array(pair_values(compare, first, second, symmetric=True), dtype=np.float64)
-
-
-def _distance(a: FactorState, b: FactorState, form: str, nuclear_norm: Callable[[Array], float]) -> float:
+def _distance(a: FactorState, b: FactorState, form: str) -> float:
     """Return a Procrustes distance of two factors."""
-    return distance_of_chord(_chord(a, b, nuclear_norm), form, a.norm, b.norm)
+    require_same_n(a.n, b.n)
+    cross = array_namespace(a.factor, b.factor).matrix_transpose(a.factor) @ b.factor
+    return distance_of_chord(_chord(a, b, linalg.nuclear_norm(cross)), form, a.norm, b.norm)
 
 
 def distance_of_chord(chord: float, form: str, norm_a: float, norm_b: float) -> float:
@@ -254,14 +262,12 @@ def distance_of_chord(chord: float, form: str, norm_a: float, norm_b: float) -> 
     return chord if form == "normalised" else chord**2
 
 
-def _chord(a: FactorState, b: FactorState, nuclear_norm: Callable[[Array], float]) -> float:
+def _chord(a: FactorState, b: FactorState, nuclear: float) -> float:
     """Return min_Q ‖F - G Q‖_F = √(2 - 2 nuc) for factors of unit norm, accurate near 0."""
-    require_same_n(a.n, b.n)
-    xp = array_namespace(a.factor, b.factor)
-    cross = xp.matrix_transpose(a.factor) @ b.factor
-    nuc = nuclear_norm(cross)
-    if nuc < 1 - 1e-4:
-        return math.sqrt(2 - 2 * nuc)
+    if nuclear < 1 - 1e-4:
+        return math.sqrt(2 - 2 * nuclear)
+    if a is b:
+        return 0.0
     width = max(a.factor.shape[1], b.factor.shape[1])
     return math.sqrt(_residual(_padded(a.factor, width), _padded(b.factor, width)))
 
