@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from congruence import steps as steps
     from congruence import store as store
     from congruence import testing as testing
+    from congruence import zoo as zoo
     from congruence.api import compare as compare
     from congruence.api import load as load
     from congruence.api import open as open
@@ -127,6 +128,7 @@ _SUBMODULES = (
     "steps",
     "store",
     "testing",
+    "zoo",
 )
 
 __all__ = [*_HOME, "__version__"]

@@ -1,0 +1,39 @@
+"""Where trained populations and the data that no package installs are kept."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from pathlib import Path
+
+from congruence.errors import MissingExtraError
+
+VARIABLE = "CONGRUENCE_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Return ``$CONGRUENCE_CACHE_DIR``, or ``congruence`` in the user's folder for caches."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "congruence"
+
+
+def package_file(package: str, version: str, path: str, purpose: str) -> Path:
+    """Return a file that an installed package brings, without importing the package.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed, or its file is not where it was; the message has the line that installs it.
+    """
+    try:
+        found = Path(str(importlib.metadata.distribution(package).locate_file(path)))
+    except importlib.metadata.PackageNotFoundError as error:
+        message = f"{purpose} needs {package}; install it with: pip install '{package}=={version}'"
+        raise MissingExtraError(message) from error
+    if not found.exists():
+        message = f"{purpose} needs {path} of {package}, which the installed version lacks; install: pip install '{package}=={version}'"
+        raise MissingExtraError(message)
+    return found

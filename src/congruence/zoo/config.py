@@ -1,0 +1,174 @@
+"""What a population is: architecture, data and training, as one value with a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from congruence.errors import ParameterError
+from congruence.validate import Interval, parse_spec
+from congruence.zoo.architectures import ARCHITECTURES, Architecture
+from congruence.zoo.dataset import Dataset
+from congruence.zoo.datasets import DATASETS
+from congruence.zoo.specs import Spec, parse
+
+FORMAT = 1
+"""Part of every hash: raised when the same configuration comes to mean another computation."""
+
+
+@dataclass(frozen=True)
+class Training(Spec):
+    """How networks are trained.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training set, at most.
+    batch_size : int
+        Stimuli in a step; what is left over at the end of an epoch is dropped.
+    optimiser : {"adam", "sgd"}
+        AdamW, or stochastic gradient descent with Nesterov momentum 0.9.
+    learning_rate : float
+        Highest learning rate.
+    schedule : {"one_cycle", "cosine", "linear", "constant"}
+        ``one_cycle``: linear from 1/25 of the rate over the first 30 % of the steps, then a cosine to 0; ``linear``:
+        up over the first 6 %, then down to 0.
+    weight_decay : float
+        Decoupled weight decay (AdamW), or L2 penalty (SGD).
+    augment : {"none", "shift", "noise"}
+        What happens to training images: random shifts by up to a tenth of the size, or Gaussian noise (sd 0.3).
+    varies : {"all", "initialisation", "order"}
+        What a seed changes: the initial weights, the order of the training stimuli (and augmentation), or both.
+    keep : {"none", "log", "epochs"}
+        Checkpoints that are kept beside the final weights: at step 0 and powers of two, or at step 0 and every epoch.
+    stop_accuracy : float, optional
+        Stop after the first epoch that ends with at least this accuracy on the training set.
+    """
+
+    name: ClassVar[str] = "training"
+    epochs: Annotated[int, Interval(0)] = 5
+    batch_size: Annotated[int, Interval(2)] = 128
+    optimiser: Literal["adam", "sgd"] = "adam"
+    learning_rate: Annotated[float, Interval(0, low_open=True)] = 5e-3
+    schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Interval(0)] = 0.0
+    augment: Literal["none", "shift", "noise"] = "none"
+    varies: Literal["all", "initialisation", "order"] = "all"
+    keep: Literal["none", "log", "epochs"] = "none"
+    stop_accuracy: Annotated[float, Interval(0, 1, low_open=True)] | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """What networks of a population have in common; everything but the seed.
+
+    Parameters
+    ----------
+    architecture : str or Architecture
+        Such as ``"tiny10"`` or ``"tiny10:width=0.5"``; the names are the keys of `ARCHITECTURES`.
+    data : str or Dataset
+        Such as ``"mnist_5k"`` or ``"mnist_5k:random_labels=1"``; the names are the keys of `DATASETS`.
+    training : Training or str, optional
+        None takes the recipe of the architecture; text such as ``"training:epochs=3"`` changes single parameters of it.
+    start : tuple of Config and int, optional
+        Configuration and seed of the network to start from, which must be of the same architecture. Its logits are
+        drawn anew if the number of classes differs.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If a name does not exist, or a parameter breaks its rule.
+
+    Examples
+    --------
+    >>> Config("mlp", "digits").hash == Config("mlp:width=64", "digits").hash  # 64 is the default
+    True
+    """
+
+    architecture: Architecture | str
+    data: Dataset | str
+    training: Training | str | None = None
+    start: tuple[Config, int] | None = None
+
+    def __post_init__(self) -> None:
+        architecture = parse(self.architecture, ARCHITECTURES, "architecture")
+        object.__setattr__(self, "architecture", architecture)
+        object.__setattr__(self, "data", parse(self.data, DATASETS, "data set"))
+        object.__setattr__(self, "training", _training(self.training, architecture))
+        if architecture.modality != self.dataset.modality:
+            message = f"{architecture} takes {architecture.modality}, but {self.data} holds {self.dataset.modality}."
+            raise ParameterError(message)
+        if self.start is not None and self.start[0].architecture != architecture:
+            message = (
+                f"start must be a network of the same architecture, {architecture}; got {self.start[0].architecture}."
+            )
+            raise ParameterError(message)
+
+    @property
+    def network(self) -> Architecture:
+        """The architecture, parsed."""
+        assert isinstance(self.architecture, Architecture)
+        return self.architecture
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, parsed."""
+        assert isinstance(self.data, Dataset)
+        return self.data
+
+    @property
+    def recipe(self) -> Training:
+        """How the networks are trained, with nothing left open."""
+        assert isinstance(self.training, Training)
+        return self.training
+
+    @property
+    def label(self) -> str:
+        """A name for people, such as ``tiny10 on mnist_5k``; it leaves out how the networks are trained."""
+        start = "" if self.start is None else f", from {self.start[0].label} seed {self.start[1]}"
+        return f"{self.architecture} on {self.data}{start}"
+
+    def document(self) -> dict[str, Any]:
+        """Return the configuration as JSON values; `from_document` is the inverse."""
+        found: dict[str, Any] = {
+            "format": FORMAT,
+            "architecture": str(self.architecture),
+            "data": str(self.data),
+            "training": str(self.training),
+        }
+        if self.start is not None:
+            found["start"] = [self.start[0].document(), self.start[1]]
+        return found
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Config:
+        """Return the configuration that `document` made these values of."""
+        start = document.get("start")
+        origin = None if start is None else (cls.from_document(start[0]), int(start[1]))
+        training = parse(document["training"], {"training": Training}, "training")
+        return cls(document["architecture"], document["data"], training, origin)
+
+    @property
+    def hash(self) -> str:
+        """Return what the population is stored under: 16 digits of the SHA-256 of the canonical JSON."""
+        return digest(self.document())
+
+
+def digest(document: Any) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of JSON values, keys sorted."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _training(training: Training | str | None, architecture: Architecture) -> Training:
+    """Return the recipe of an architecture with what the user changed."""
+    recipe: dict[str, Any] = dict(architecture.recipe)
+    if isinstance(training, Training):
+        return training
+    name, changed = parse_spec("training" if training is None else training)
+    if name != "training":
+        message = f"training must be a Training, or text such as 'training:epochs=3'; got {training!r}."
+        raise ParameterError(message)
+    return Training.from_parameters({**recipe, **changed})

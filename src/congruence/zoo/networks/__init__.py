@@ -1,0 +1,1 @@
+"""The networks of the zoo, as PyTorch modules whose submodules are the layers that the papers compare."""
