@@ -197,15 +197,18 @@ def require_rank(rank: int) -> int:
 def column_basis(x: Array) -> Array:
     """Return an orthonormal basis (n, r) of the space of the centred columns of `x`, r the rank that `principal` finds.
 
-    Well-conditioned matrices take Cholesky's factor of the Gram matrix twice, a fraction of the work of a singular value
-    decomposition: C W spans what C spans whatever W is, so the first pass only has to be near enough for the second.
+    Well-conditioned matrices take W from Cholesky's factor of the Gram matrix, a fraction of the work of a singular value
+    decomposition: C W spans what C spans whatever W is, so W only has to be near enough for a correction of C W.
     """
     n, p = x.shape
     if p < n:
-        eps = float(array_namespace(x).finfo(x.dtype).eps)
-        basis = _cholesky_basis(centre_columns(x), noise=_rounding_noise(x.shape, _offset(x), eps))
+        xp = array_namespace(x)
+        centred = centre_columns(x)
+        tolerance = rank_tolerance(x.shape, frobenius(centred), _offset(x), float(xp.finfo(x.dtype).eps))
+        # in float64 whatever the precision: a product of float32 would allow condition numbers of 3 at most
+        basis = _cholesky_basis(xp.astype(centred, xp.float64, copy=False), tolerance)
         if basis is not None:
-            return basis
+            return xp.astype(basis, x.dtype, copy=False)
     return principal(x).left
 
 
@@ -223,30 +226,55 @@ def _offset(x: Array) -> float:
 
 def _cholesky_basis(centred: Array, noise: float) -> Array | None:
     """Return the basis if the condition number is certainly below 1e5 and all of it above `noise`, else None."""
-    xp = array_namespace(centred)
-    eps = float(xp.finfo(centred.dtype).eps)
-    size = frobenius(centred)
-    basis = centred
-    for _ in range(2):
-        try:
-            factor = xp.linalg.cholesky(xp.matrix_transpose(basis) @ basis)
-        except (np.linalg.LinAlgError, RuntimeError):  # not positive definite (PyTorch's error is a RuntimeError)
-            return None
-        inverse = _invert_lower(factor)
-        least = 1 / frobenius(inverse)  # no singular value is below this
-        if not least > max(size * math.sqrt(eps) * 1e3, 10 * noise):
-            return None
-        basis = basis @ xp.matrix_transpose(inverse)
-        size, noise = math.sqrt(centred.shape[1]), 0.0
-    return basis
+    eps = float(array_namespace(centred).finfo(centred.dtype).eps)
+    weights = _cholesky_weights(centred)
+    if weights is None:
+        return None
+    least = 1 / frobenius(weights)  # no singular value is below this
+    if not least > max(frobenius(centred) * math.sqrt(eps) * 1e3, 10 * noise):
+        return None
+    return _orthonormalised(_times_upper(centred, weights))
 
 
-def _invert_lower(factor: Array) -> Array:
-    """Return the inverse of a lower triangular matrix."""
-    xp = array_namespace(factor)
-    if is_numpy_array(factor):
-        return scipy.linalg.solve_triangular(factor, np.eye(factor.shape[0], dtype=factor.dtype), lower=True)
-    return xp.linalg.inv(factor)
+def _cholesky_weights(x: Array) -> Array | None:
+    """Return the upper triangular W for which X W is nearly orthonormal; None if XᵀX is not positive definite."""
+    xp = array_namespace(x)
+    gram = xp.matrix_transpose(x) @ x
+    try:
+        if is_numpy_array(gram):
+            upper = scipy.linalg.cholesky(gram, check_finite=False)
+            (invert,) = scipy.linalg.get_lapack_funcs(("trtri",), (upper,))
+            return np.asarray(invert(upper, lower=0, overwrite_c=1)[0])
+        return xp.matrix_transpose(xp.linalg.inv(xp.linalg.cholesky(gram)))
+    except (np.linalg.LinAlgError, RuntimeError):  # not positive definite (PyTorch's error is a RuntimeError)
+        return None
+
+
+def _times_upper(x: Array, weights: Array) -> Array:
+    """Return X W for an upper triangular W."""
+    if not is_numpy_array(x):
+        return x @ weights
+    (multiply,) = scipy.linalg.get_blas_funcs(("trmm",), (weights, x))
+    return np.asarray(multiply(1.0, weights, x.T, lower=0, trans_a=1)).T
+
+
+def _orthonormalised(basis: Array) -> Array | None:
+    """Return the orthonormal basis of a nearly orthonormal one, by Newton's iteration for the polar factor.
+
+    Its error falls with the square of ‖QᵀQ - I‖, which is measured; None if that is not small from the start.
+    """
+    xp = array_namespace(basis)
+    eps = float(xp.finfo(basis.dtype).eps)
+    identity = xp.eye(basis.shape[1], dtype=basis.dtype, device=basis.device)
+    for _ in range(4):
+        defect = identity - xp.matrix_transpose(basis) @ basis
+        size = frobenius(defect)
+        if size <= basis.shape[1] * eps:
+            return basis
+        if not size < 0.1:
+            return None
+        basis = basis + basis @ (0.5 * defect)
+    return None
 
 
 def complement(basis: Array) -> Array:
@@ -327,8 +355,11 @@ def _places_above(n: int) -> np.ndarray[Any, Any]:
 def upper(matrix: Array) -> Array:
     """Return the entries above the diagonal, row by row, shape (n (n - 1) / 2,)."""
     xp = array_namespace(matrix)
-    places = _places_above(matrix.shape[0])
-    return xp.take(xp.reshape(matrix, (-1,)), xp.asarray(places, device=matrix.device))
+    if is_numpy_array(matrix):
+        return np.take(matrix, _places_above(matrix.shape[0]))
+    n = matrix.shape[0]
+    rows, columns = xp.nonzero(xp.triu(xp.ones((n, n), dtype=xp.bool, device=matrix.device), k=1))
+    return matrix[rows, columns]
 
 
 def median(values: Array) -> float:
