@@ -174,6 +174,20 @@ def test_what_no_measure_can_use_is_refused(x, error, message):
         features(x, "acts")
 
 
+@pytest.mark.filterwarnings("ignore:half_input")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_means_of_one_number_are_constant_in_the_precision_in_which_they_were_taken(dtype):
+    x = np.stack([np.full((t, 6), 0.1, dtype).cumsum(axis=0)[-1] / dtype(t) for t in (3, 7, 11, 16)])  # sums round
+    assert not np.array_equal(x, x[:1].repeat(4, axis=0))
+    with pytest.raises(DegenerateError, match="acts is constant"):
+        features(x, "acts")
+
+
+def test_a_large_constant_feature_does_not_hide_the_others():
+    x = np.hstack([np.full((5, 1), 1e6), gaussian(5, 2)]).astype(np.float32)
+    assert features(x, "acts").shape == (5, 3)
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize(
     ("places", "message"),

@@ -329,18 +329,27 @@ def features(x: Any, name: str = "X", dtype: str | None = None, least: int = 3) 
     if n < least:
         message = f"{name} has {n} stimul{'us' if n == 1 else 'i'}; at least {least} are needed."
         raise ShapeError(message)
+    xp = array_namespace(x)
+    eps = float(xp.finfo(x.dtype).eps) if xp.isdtype(x.dtype, "real floating") else None
     x = as_floating(x, name, dtype)
     require_finite(x, name)
-    require_varying(x, name)
+    require_varying(x, name, eps)
     return x
 
 
-def require_varying(x: Array, name: str = "X") -> None:
-    """Raise a DegenerateError if all rows of a finite matrix are equal up to rounding."""
+ROUNDING = 16
+"""Roundings, each half an eps, that may lie between two values which are equal in exact arithmetic, such as two means
+of one number over sequences of unequal length."""
+
+
+def require_varying(x: Array, name: str = "X", eps: float | None = None) -> None:
+    """Raise a DegenerateError if all rows of a finite matrix are equal up to rounding.
+
+    `eps` is that of the precision in which the values were computed, where `x` is in a higher one.
+    """
     xp = array_namespace(x)
-    spread = float(xp.max(xp.max(x, axis=0) - xp.min(x, axis=0)))
-    scale = float(xp.max(xp.abs(x)))
-    if spread <= 4 * float(xp.finfo(x.dtype).eps) * scale:
+    low, high = xp.min(x, axis=0), xp.max(x, axis=0)
+    if bool(xp.all(high - low <= ROUNDING * (eps or float(xp.finfo(x.dtype).eps)) * xp.maximum(-low, high))):
         message = f"{name} is constant: every stimulus has the same values, so no similarity is defined. Leave it out, or go on without it with on_error='record' (--on-error record)."
         raise DegenerateError(message)
 
