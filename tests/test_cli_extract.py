@@ -40,6 +40,19 @@ def alone():
 def stimuli():
     return make()[1]
 
+class Constants(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.types, self.score = nn.Linear(3, 4), nn.Embedding(2, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        h = self.fc(x) + self.types(torch.zeros(x.shape[:2], dtype=torch.long))
+        return self.score(h)[:, -1, 0]
+
+def constants():
+    torch.manual_seed(0)
+    return Constants(), [torch.randn(5, t, 3) for t in (3, 57, 40, 11)]
+
 def of_text():
     return nn.Linear(2, 3), lambda texts: torch.tensor([[len(t), t.count("e")] for t in texts], dtype=torch.float32)
 """
@@ -105,11 +118,42 @@ def test_extract_says_what_it_recorded_and_what_comes_next(here):
     assert congruence(*following).code == 0
 
 
+@pytest.mark.parametrize("steps", [(), ("--steps", "token_mean")])
+def test_extract_names_constant_layers_and_prints_a_command_that_runs(here, steps):
+    command = ["extract", "py:mine:constants", "-l", "*", "-l", "output", "--out", "acts.zarr", *steps]
+    outcome = congruence(*command)
+    assert (
+        "The same for every stimulus, so no similarity to it is defined: types. With --on-error record" in outcome.out
+    )
+    following = outcome.out.split("Compare its layers: congruence ")[1].split()
+    assert congruence(*following).code == 3
+    result = cg.load("RUN")
+    status = result.dataset["status"].sel(measure="cka:estimator=debiased").to_pandas()
+    assert (status == "ok").sum().sum() == 9
+    assert set(result.failures()["a"]) | set(result.failures()["b"]) >= {"types"}
+    assert (status.loc["types"] == "failed").all()
+    assert congruence("compare", "acts.zarr", "-m", "cka", "--out", "other").code == 2
+    layers = congruence(*command, "--overwrite", "--json").json["layers"]
+    assert {layer["name"]: layer["constant"] for layer in layers} == {
+        "fc": False, "types": True, "score": False, "output": False
+    }  # fmt: skip
+
+
+def test_a_layer_of_one_number_a_stimulus_is_compared_as_one_feature(here):
+    congruence("extract", "py:mine:constants", "-l", "output", "-l", "fc", "--out", "acts.zarr")
+    store = cg.open("acts.zarr")
+    assert store.array("output").shape == (20,)
+    assert store["output"].values.shape == store.rows("output", 0, 20).values.shape == (20, 1)
+    assert congruence("compare", "acts.zarr", "-m", "cka", "--out", "run").code == 0
+    expected = cg.measure("cka")(store.array("output")[:, None], store["fc"].matrix().values)
+    assert float(cg.load("run").matrix("cka").sel(a="output", b="fc")) == pytest.approx(expected, rel=1e-12)
+
+
 def test_extract_in_json(here):
     command = ["extract", "py:mine:alone", "--data", "py:mine:stimuli", "--layers", "lstm", "--steps", "last_step"]
     found = congruence(*command, "--out", "acts.zarr", "--dtype", "float64", "--json").json
     assert found["n"] == 24
-    assert found["layers"][0] == {"name": "lstm", "shape": [24, 5], "dtype": "float64"}
+    assert found["layers"][0] == {"name": "lstm", "shape": [24, 5], "dtype": "float64", "constant": False}
 
 
 def test_extracted_values_equal_a_forward_pass_by_hand(here, bert):

@@ -516,6 +516,103 @@ def test_outputs_without_a_row_per_stimulus_are_left_out_and_named(x):
         cg.extract(Positions(), [x], "pos*")
 
 
+class Table(nn.Module):
+    """Adds a table of positions, one for every stimulus, as text encoders do."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.positions, self.last = nn.Linear(D, 2), nn.Embedding(8, 2), nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.last(self.fc(x) + self.positions(torch.arange(x.shape[1])[None]))
+
+
+def sequences(*sizes):
+    """Batches of sequences of unequal length, with these numbers of stimuli."""
+    torch.manual_seed(1)
+    return [torch.randn(n, 3 + index, D) for index, n in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("sizes", [(1, 3), (1, 1, 3, 2), (3, 1)])
+@pytest.mark.parametrize("steps", [None, "token_mean"])
+def test_what_is_recorded_does_not_depend_on_the_size_of_the_first_batch(sizes, steps, tmp_path):
+    model = Table()
+    with pytest.warns(
+        CongruenceWarning, match=r"left out: positions \(shape \(1, \d, 2\) does not have the 3"
+    ) as caught:
+        acts = cg.extract(model, sequences(*sizes), steps=steps, out=tmp_path / "run.zarr")
+    assert [w.message.code for w in caught] == ["skipped_layers"]
+    assert list(acts) == ["fc", "last"]
+    assert acts.definition_order == ("fc", "last")
+    assert acts.provenance["skipped_layers"].keys() == {"positions"}
+    assert cg.store.inspect(tmp_path / "run.zarr").ok
+    assert not [path for path in (tmp_path / "run.zarr").rglob("*") if "positions" in path.name]
+    for name in acts:  # each layer is still read with its own lengths
+        at = [range(a, b) for a, b in zip(np.cumsum((0, *sizes)), np.cumsum(sizes), strict=False)]
+        module = getattr(model, name)
+        assert acts.array(name).shape[-1] == module.out_features
+        assert acts.is_masked(name) == (steps is None)
+        assert sum(map(len, at)) == acts.array(name).shape[0]
+    with torch.inference_mode():
+        expected = model.fc(sequences(*sizes)[-1])
+    last = acts.array("fc")[-sizes[-1] :]
+    found = last if steps else last[:, : expected.shape[1]]
+    np.testing.assert_allclose(found, expected.mean(1) if steps else expected, atol=1e-6)  # float32
+
+
+def test_a_table_that_has_the_size_of_the_first_batch_by_chance_is_left_out_too(x):
+    class Rows(Table):
+        def forward(self, x):
+            return self.last(self.fc(x) + self.positions(torch.arange(2)).sum(0))
+
+    with pytest.warns(CongruenceWarning, match=r"left out: positions \(shape \(2, 2\) does not have the 4"):
+        assert list(cg.extract(Rows(), [x[:2], x[2:]])) == ["fc", "last"]
+
+
+def test_a_dropped_layer_that_was_asked_for_by_name_is_an_error():
+    with pytest.raises(cg.ShapeError, match=r"positions, batch 1: shape \(1, 4, 2\) does not have the 3 stimuli"):
+        cg.extract(Table(), sequences(1, 3), ["positions", "fc"])
+    with pytest.raises(cg.ShapeError, match=r"None of the selected layers can be recorded; positions, batch 1"):
+        cg.extract(Table(), sequences(1, 3), "pos*")
+
+
+@pytest.mark.parametrize("moment", ["before", "half", "after"])
+def test_a_run_that_is_cut_off_where_a_layer_is_dropped_resumes_to_the_same_bytes(moment, tmp_path, monkeypatch):
+    model, batches = Table(), sequences(1, 1, 3, 2)
+    with pytest.warns(CongruenceWarning, match="positions"):
+        cg.extract(model, batches, out=tmp_path / "whole.zarr")
+
+    def cut(*args):
+        raise KeyboardInterrupt
+
+    append = cg.store.StoreWriter.append
+    cuts = {
+        "before": ("congruence.store.StoreWriter.drop", cut),
+        "half": ("congruence.store.writer.remove_layer", cut),
+        "after": ("congruence.store.StoreWriter.append", lambda s, i, *rest: cut() if i == 2 else append(s, i, *rest)),
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(*cuts[moment])
+        with pytest.raises(KeyboardInterrupt), pytest.warns(CongruenceWarning, match="positions"):
+            cg.extract(model, batches, out=tmp_path / "cut.zarr")
+    assert cg.store.Activations(tmp_path / "cut.zarr", allow_incomplete=True).n == 2
+    with pytest.warns(CongruenceWarning, match="positions"):
+        cg.extract(model, batches, out=tmp_path / "cut.zarr", resume=True)
+    assert files(tmp_path / "cut.zarr") == files(tmp_path / "whole.zarr")
+    again = tmp_path / "whole.zarr"
+    with pytest.warns(CongruenceWarning, match="positions"):
+        assert list(cg.extract(model, batches, out=again, resume=True)) == ["fc", "last"]
+
+
+def test_batches_of_one_stimulus_throughout_are_warned_of():
+    with pytest.warns(CongruenceWarning, match="Every batch held one stimulus, so an output that is no row") as caught:
+        acts = cg.extract(Table(), sequences(1, 1))
+    assert [w.message.code for w in caught] == ["single_stimulus_batches"]
+    assert "positions" in acts
+    assert list(cg.extract(Table(), sequences(1, 1), "fc")) == ["fc"]  # asked for by name: no warning
+    assert list(cg.extract(Table(), sequences(1))) == ["fc", "positions", "last"]
+
+
 # ---- stores ----------------------------------------------------------------------------------------------------------
 
 

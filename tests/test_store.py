@@ -859,3 +859,61 @@ def test_a_file_that_cannot_be_read_is_a_store_error(store: Path) -> None:
     (store / "layers/00001_flat/c.0.0").mkdir()
     with pytest.raises(StoreError, match="c.0.0 cannot be read: Is a directory"):
         Activations(store).array("flat")
+
+
+# ---- constant and dropped layers -------------------------------------------------------------------------------------
+
+
+def flat(values: Any) -> Recorded:
+    return Recorded(np.asarray(values), None, False, "float64", ())
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_layer_that_is_the_same_for_all_stimuli_is_known_without_reading_it(tmp_path, small_chunks, interrupted):
+    random = np.random.default_rng(0)
+    batches = [
+        {
+            "same": flat(np.full((3, 2), 0.1)),
+            "rounded": flat(np.full((3, 2), 0.1) * (1 + index * np.finfo(float).eps)),
+            "tokens": flat(np.ones((3, 4 + index, 2))),
+            "late": flat(np.full((3, 2), float(index == 3))),
+            "places": flat(np.tile(random.normal(size=(1, 4, 2)), (3, 1, 1))),
+            "integers": flat(np.full((3, 2), 7)),
+            "nan": flat(np.full((3, 2), np.nan)),
+            "wide": flat(random.normal(size=(3, 40))),
+        }
+        for index in range(4)
+    ]
+    with StoreWriter(tmp_path / "run.zarr", provenance=PROVENANCE) as writer:
+        for index, arrays in enumerate(batches[: 2 if interrupted else 4]):
+            writer.append(index, None, str(index), arrays)
+        if not interrupted:
+            writer.finish()
+    if interrupted:
+        assert not Activations(tmp_path / "run.zarr", allow_incomplete=True).is_constant("same")
+        with StoreWriter(tmp_path / "run.zarr", provenance=PROVENANCE, resume=True) as writer:
+            for index, arrays in enumerate(batches):
+                writer.check(index, None, str(index)) if index < 2 else writer.append(index, None, str(index), arrays)
+            writer.finish()
+    store = Activations(tmp_path / "run.zarr")
+    assert [name for name in store if store.is_constant(name)] == ["same", "rounded", "tokens", "integers"]
+
+
+def test_a_dropped_layer_leaves_nothing_behind_but_its_name(tmp_path):
+    names = ("first", "second", "third")
+    with StoreWriter(tmp_path / "run.zarr", provenance=PROVENANCE) as writer:
+        writer.append(0, None, "0", {name: flat(np.full((2, 3 + i, 2), float(i))) for i, name in enumerate(names)})
+        writer.drop("second", "no row per stimulus")
+        assert writer.names == ("first", "third")
+        assert writer.dropped == {"second": "no row per stimulus"}
+        writer.append(1, None, "1", {name: flat(np.full((2, 7, 2), 9.0)) for name in ("first", "third")})
+        writer.finish()
+    store = Activations(tmp_path / "run.zarr")
+    assert list(store) == ["first", "third"]
+    assert store.provenance["skipped_layers"] == {"second": "no row per stimulus"}
+    assert store.mask("third").sum(axis=1).tolist() == [5, 5, 7, 7]
+    assert store.mask("first").sum(axis=1).tolist() == [3, 3, 7, 7]
+    assert not list((tmp_path / "run.zarr").rglob("*second*"))
+    with pytest.raises(UnknownNameError, match="has no layer 'second'"):
+        store["second"]
+    assert inspect(tmp_path / "run.zarr").ok

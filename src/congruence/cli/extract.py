@@ -118,7 +118,12 @@ def _reporter(update: Any, source: Any) -> Any:
 
 def _as_json(activations: Activations, out: Path) -> dict[str, Any]:
     layers = [
-        {"name": name, "shape": list(activations.shape(name)), "dtype": str(activations.dtype(name))}
+        {
+            "name": name,
+            "shape": list(activations.shape(name)),
+            "dtype": str(activations.dtype(name)),
+            "constant": activations.is_constant(name),
+        }
         for name in activations
     ]
     return {"store": str(out), "n": activations.n, "layers": layers}
@@ -130,4 +135,14 @@ def _show(activations: Activations, out: Path) -> None:
     shown.print(f"Recorded {plural(len(rows), 'layer')} for {plural(activations.n, 'stimulus', 'stimuli')}.\n")
     print_table(shown, ["layer", "shape", "type"], rows, "ntt")
     shown.print(f"\nStore: {out}", soft_wrap=True)
-    shown.print(f"Compare its layers: congruence compare {out} -m cka:estimator=debiased --out RUN", soft_wrap=True)
+    constant = [name for name in activations if activations.is_constant(name)]
+    if constant:
+        shown.print(
+            f"The same for every stimulus, so no similarity to it is defined: {', '.join(constant)}. With --on-error "
+            "record its pairs count as failed (exit code 3) and all others are computed; --layers '!NAME' leaves it out.",
+            soft_wrap=True,
+        )
+    more = " --on-error record" if constant else ""
+    shown.print(
+        f"Compare its layers: congruence compare {out} -m cka:estimator=debiased --out RUN{more}", soft_wrap=True
+    )

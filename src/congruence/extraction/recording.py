@@ -73,8 +73,8 @@ class Treatment:
         block = _steps.Block(sequence.values, ids, sequence.mask)
         applied: list[str] = []
         for step in self.steps:
-            if block.values.ndim == 2 and isinstance(step, _POOLING):
-                continue  # nothing to pool: a layer among others that puts out (n, p) already
+            if block.values.ndim <= 2 and isinstance(step, _POOLING):
+                continue  # nothing to pool: a layer among others that puts out (n, p) or (n,) already
             block = step.apply(block)
             applied.append(str(step))
         values = self._cast(block.values)
@@ -155,7 +155,7 @@ class Forward:
     masks : callable
         Mask of the batch for a module.
     skipped : dict of str to str
-        Outputs that cannot be recorded, with the reason; the first batch fills it.
+        Outputs that are not recorded, with the reason; the batch in which one is seen adds it.
     kept : dict of str to Kept
         What was put out so far, by name.
     owners : dict of str to str
@@ -185,7 +185,7 @@ class Forward:
         """Keep one tensor, at the moment it is put out."""
         name = label(named.name, call, path, self.taken)
         self.heard.append(name)
-        if not self.selection.keeps(named.name, name) or (self.index and name in self.skipped):
+        if not self.selection.keeps(named.name, name) or name in self.skipped:
             return
         reason = unusable(output)
         if reason is None:
@@ -196,7 +196,7 @@ class Forward:
                 self.owners[name] = named.name
                 self.kept[name] = self._treated(name, with_mask(sequence, self.masks(named.name)))
                 return
-        if self.index or name in self.selection.exact:
+        if name in self.selection.exact:
             message = (
                 f"{name}, batch {self.index}: {reason}. Leave this layer out, or put axis 0 right with batch_axis."
             )

@@ -215,9 +215,11 @@ def _record(
         result = session.run(opening)
         session.warn()
         with StoreWriter(path, provenance=_provenance(session, about), resume=resume, overwrite=overwrite) as writer:
+            session.skip(writer.dropped)
             admitted = chain([opening], (session.admit(index, batch) for index, batch in source))
             _write(writer, session, _checked(writer, session, path, admitted), result, progress)
             session.stimuli.require_all_used()
+            session.warn_of_single_stimuli()
             writer.finish(session.names, session.definition_order)
     return Activations(path)
 
@@ -244,14 +246,16 @@ def _write(
     for batch in batches:
         if batch.index >= done:
             result = session.run(batch) if first is None or batch.index else first
-            _append(writer, batch, result)
+            _append(writer, session, batch, result)
         first = None
         if progress is not None:
             progress(batch.index + 1, session.stimuli.handed_out)
 
 
-def _append(writer: StoreWriter, batch: Batch, result: Result) -> None:
-    """Write one batch; a layer whose shape changes has to be left out by the user."""
+def _append(writer: StoreWriter, session: Session, batch: Batch, result: Result) -> None:
+    """Write one batch, without layers that it showed to be none; one whose shape changes the user has to leave out."""
+    for name in [name for name in writer.names if name in session.skipped]:
+        writer.drop(name, session.skipped[name])
     try:
         writer.append(batch.index, None if result.ids is None else result.ids.tolist(), batch.digest, result.arrays)
     except ShapeError as error:

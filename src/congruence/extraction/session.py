@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,7 @@ class Session:
         self._move_to = device
         self._owners: dict[str, str] = {}
         self._calls: Counter[str] = Counter()
+        self._largest = 0
         self._forward: Forward | None = None
 
     @contextmanager
@@ -131,6 +132,7 @@ class Session:
         if self.axis is None:
             self.axis = stimulus_axis(self.model, lambda: inputs.call_model(self.model, moved, index), moved)
         n = inputs.count(moved, index, self.axis)
+        self._largest = max(self._largest, n)
         return Batch(index, self.stimuli.take(index, moved, n), moved, digest)
 
     def run(self, batch: Batch) -> Result:
@@ -183,12 +185,35 @@ class Session:
             self.names = tuple(forward.kept)
             self._owners = forward.owners
             return
+        self._leave_out(forward)
         missing = [name for name in self.names if name not in forward.kept]
         extra = [name for name in forward.kept if name not in self.names]
         if missing or extra:
             parts = [f"without {', '.join(missing)}"] * bool(missing) + [f"with {', '.join(extra)}"] * bool(extra)
             message = f"Other layers fire in batch {forward.index} than in batch 0: {' and '.join(parts)}. Select layers that fire for every batch."
             raise ExtractionError(message)
+
+    def _leave_out(self, forward: Forward) -> None:
+        """Drop the layers that this batch shows to be no row per stimulus, which the batches before could not.
+
+        In a batch of one stimulus, (1, t, d) may be its values or a table that serves every stimulus.
+        """
+        lost = {name: self.skipped[name] for name in self.names if name in self.skipped}
+        if len(lost) == len(self.names):
+            self._nothing_left(forward)
+        self.skip(lost)
+
+    def skip(self, reasons: Mapping[str, str]) -> None:
+        """Record some layers no longer, and warn of them."""
+        if reasons:
+            self.skipped.update(reasons)
+            self.names = tuple(name for name in self.names if name not in reasons)
+            warnings.warn(_skipped_warning(reasons), stacklevel=2)
+
+    def _nothing_left(self, forward: Forward) -> NoReturn:
+        name, reason = next(iter(self.skipped.items()))
+        message = f"None of the selected layers can be recorded; {name}, batch {forward.index}: {reason}."
+        raise ShapeError(message)
 
     def _require_some(self, forward: Forward) -> None:
         """Raise if a name that was asked for, or everything, is missing from the first batch."""
@@ -201,9 +226,7 @@ class Session:
         if forward.kept:
             return
         if self.skipped:
-            name, reason = next(iter(self.skipped.items()))
-            message = f"None of the selected layers can be recorded; {name}: {reason}."
-            raise ShapeError(message)
+            self._nothing_left(forward)
         message = f"None of the selected layers fired: {_listed(self.silent)}. Select layers that the model calls."
         raise ExtractionError(message)
 
@@ -224,9 +247,23 @@ class Session:
             text = f"Selected layers that the model does not call are left out: {_listed(self.silent)}."
             warnings.warn(CongruenceWarning(Caveat("silent_layers", text)), stacklevel=3)
         if self.skipped:
-            reasons = [f"{name} ({reason})" for name, reason in self.skipped.items()]
-            text = f"Outputs that are no row per stimulus are left out: {_listed(reasons)}."
-            warnings.warn(CongruenceWarning(Caveat("skipped_layers", text)), stacklevel=3)
+            warnings.warn(_skipped_warning(self.skipped), stacklevel=3)
+
+    def warn_of_single_stimuli(self) -> None:
+        """Warn if no batch held two stimuli: then outputs that are no row per stimulus could not be told."""
+        unsure = [name for name in self.names if name not in self.selection.exact]
+        if unsure and self._largest == 1 and self.stimuli.handed_out > 1:
+            text = (
+                "Every batch held one stimulus, so an output that is no row per stimulus, such as a table of positions "
+                "of shape (1, t, d), could not be told from one that is, and is recorded too. Use batches of two or more."
+            )
+            warnings.warn(CongruenceWarning(Caveat("single_stimulus_batches", text)), stacklevel=3)
+
+
+def _skipped_warning(reasons: Mapping[str, str]) -> CongruenceWarning:
+    """Return the warning of outputs that are not recorded."""
+    listed = _listed([f"{name} ({reason})" for name, reason in reasons.items()])
+    return CongruenceWarning(Caveat("skipped_layers", f"Outputs that are no row per stimulus are left out: {listed}."))
 
 
 def _same_for_all(mask: Tensor | None) -> Callable[[str], Tensor | None]:

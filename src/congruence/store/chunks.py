@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from congruence.errors import CorruptStoreError
 from congruence.store.atomic import write_bytes
 from congruence.store.folder import Folder
 from congruence.store.layout import REPAIR, ArraySpec
+from congruence.validate import ROUNDING
 
 Values = np.ndarray[Any, Any]
 _CRC_BYTES = 4
@@ -48,15 +50,32 @@ class RowHash:
         crcs = np.fromiter((google_crc32c.value(row) for row in flat), dtype="<u4", count=flat.shape[0])
         self._sha.update(crcs.tobytes())
 
-    def update_padded(self, rows: Values, lengths: Values) -> None:
-        """Add stimuli whose sequences have `lengths` positions each and are padded to the longest."""
-        edges = np.flatnonzero(np.diff(lengths)) + 1
-        for start, stop in zip([0, *edges], [*edges, rows.shape[0]], strict=True):
-            self.update(rows[start:stop, : int(lengths[start])])
-
     def hexdigest(self) -> str:
         """Return the hash of the stimuli so far."""
         return self._sha.hexdigest()
+
+
+class Sameness:
+    """Whether all rows so far are the same, up to rounding: the layer then tells no stimulus from another.
+
+    It costs next to nothing: the first rows of nearly every layer differ.
+    """
+
+    def __init__(self) -> None:
+        self._first: Values | None = None
+        self.holds = True
+
+    def update(self, rows: Values) -> None:
+        """Add rows, shape (b, ...)."""
+        if self._first is None:
+            self._first = rows[0].copy()
+        self.holds = self.holds and _same(rows[:2], self._first) and _same(rows, self._first)
+
+
+def _same(rows: Values, first: Values) -> bool:
+    if rows.dtype.kind != "f":
+        return bool(np.all(rows == first))
+    return bool(np.all(np.abs(rows - first) <= ROUNDING * np.finfo(rows.dtype).eps * np.abs(first)))
 
 
 def content_hash(dtype: str, shape: tuple[int, ...], values: RowHash, mask: RowHash | None) -> str:
@@ -133,7 +152,8 @@ class ChunkedArray:
         """Return the hash of all stimuli, which reads the whole array."""
         total = RowHash()
         for number in range(self.blocks):
-            hash_rows(total, self.spec, *self.block(number))
+            for rows in _unpadded(self.spec, *self.block(number)):
+                total.update(rows)
         return total
 
     def block(self, block: int) -> tuple[Values, Values]:
@@ -173,12 +193,14 @@ class ChunkedArray:
         return CorruptStoreError(f"{self.folder.label}: {kind} '{self.spec.name}': chunk {key} {what}. {REPAIR}")
 
 
-def hash_rows(total: RowHash, spec: ArraySpec, values: Values, lengths: Values) -> None:
-    """Add the stimuli of one block to a hash, without their padding."""
+def _unpadded(spec: ArraySpec, values: Values, lengths: Values) -> Iterator[Values]:
+    """Yield the stimuli of one block, in runs of equal length and without their padding."""
     if spec.span is None:
-        total.update(values)
-    else:
-        total.update_padded(values, lengths)
+        yield values
+        return
+    edges = np.flatnonzero(np.diff(lengths)) + 1
+    for start, stop in zip([0, *edges], [*edges, values.shape[0]], strict=True):
+        yield values[start:stop, : int(lengths[start])]
 
 
 def _column(values: Values, spec: ArraySpec, column: int) -> Values:
@@ -216,12 +238,13 @@ class ChunkWriter:
     durable: int = 0
     checksums: list[list[int]] = field(default_factory=list)
     hash: RowHash = field(default_factory=RowHash)
+    sameness: Sameness = field(default_factory=Sameness)
     _buffers: list[Values] = field(default_factory=list)
     _used: int = 0
 
     def append(self, values: Values) -> None:
         """Add stimuli, shape (b, ...) or (b, t, ...); full blocks go to disk."""
-        self.hash.update(values)
+        self._note(values)
         start = 0
         while start < values.shape[0]:
             part = values[start : start + self.spec.rows - self.rows % self.spec.rows]
@@ -240,13 +263,19 @@ class ChunkWriter:
         """Take over what is on disk, verifying it; a damaged chunk leaves the blocks before it taken over."""
         for number in range(written.blocks):
             values, lengths = written.block(number)
-            hash_rows(self.hash, self.spec, values, lengths)
+            for rows in _unpadded(self.spec, values, lengths):
+                self._note(rows)
             self._fill(values)
             # A block that is not full may hold rows that were never committed, so it counts as not written.
             if self.rows % self.spec.rows == 0:
                 self.checksums.append([_crc(buffer) for buffer in self._buffers[: self._used]])
                 self.durable = self.rows
                 self._used = 0
+
+    def _note(self, values: Values) -> None:
+        """Take in the values of some stimuli, without padding."""
+        self.hash.update(values)
+        self.sameness.update(values if self.spec.span is None else values.reshape(-1, *self.spec.row))
 
     def _fill(self, values: Values) -> None:
         """Copy stimuli into the buffers, one buffer per column of chunks."""

@@ -204,7 +204,8 @@ class LayerWriter:
         if self._mask is not None:
             _write_description(self._mask, n, length, {}, final=found is not None)
         place = None if self._mask is None else self._mask.spec.path
-        payload = {**self.traits, "mask": place, "content_hash": found}
+        same = None if found is None else self._values.sameness.holds and n > 1
+        payload = {**self.traits, "mask": place, "content_hash": found, "constant": same}
         _write_description(self._values, n, length, payload, final=found is not None)
 
 

@@ -234,7 +234,9 @@ def read_root(folder: Folder) -> Document:
             f"{FORMAT_VERSION}. Upgrade congruence."
         )
         raise StoreError(message)
-    return _verified(folder, ROOT, payload)
+    found = _verified(folder, ROOT, payload)
+    # The first stores of this format have no dropped layers, and do not say so.
+    return {"columns": [name for name, _ in found["layers"]], "dropped": {}, **found}
 
 
 def read_description(folder: Folder, path: str) -> Document:

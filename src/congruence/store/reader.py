@@ -57,7 +57,7 @@ class Activations(Mapping[str, Representation]):
         if self.complete and journal.stimuli(self._batches) != self._root["n"]:
             raise journal.altered_journal(self._folder)
         self._paths: dict[str, str] = dict(self._root["layers"])
-        self._position = {name: place for place, name in enumerate(self._paths)}
+        self._position = {name: place for place, name in enumerate(self._root["columns"])}
         self._descriptions: dict[str, Document] = {}
         found = journal.all_ids(self._batches)
         self._ids = None if found is None else np.asarray(found, dtype=np.str_)
@@ -101,8 +101,11 @@ class Activations(Mapping[str, Representation]):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the writer was told: model, data set, contract, versions."""
-        return dict(self._root["provenance"])
+        """What the writer was told: model, data set, contract, versions, and the layers that were left out."""
+        found = dict(self._root["provenance"])
+        if self._root["dropped"]:
+            found["skipped_layers"] = {**found.get("skipped_layers", {}), **self._root["dropped"]}
+        return found
 
     @property
     def format_version(self) -> int:
@@ -127,6 +130,10 @@ class Activations(Mapping[str, Representation]):
         """Return the hash of a layer's values and mask, without reading them; None in an incomplete store."""
         found: str | None = self.describe(name)["content_hash"]
         return found
+
+    def is_constant(self, name: str) -> bool:
+        """Return whether a layer has the same values for every stimulus (and position); False in an incomplete store."""
+        return bool(self.describe(name).get("constant"))  # the first stores of this format do not say so
 
     def is_masked(self, name: str) -> bool:
         """Return whether a layer holds sequences with positions that may be padding."""
@@ -225,8 +232,9 @@ class Activations(Mapping[str, Representation]):
         return self._representation(name, 0, self.n, self._ids)
 
     def _representation(self, name: str, start: int, stop: int, ids: Ids | None) -> Representation:
+        values = self.chunked(name).read(start, stop)
         return Representation(
-            self.chunked(name).read(start, stop),
+            values[:, None] if values.ndim == 1 else values,  # one number a stimulus is one feature
             name,
             ids=ids,
             mask=self._mask_rows(name, start, stop),

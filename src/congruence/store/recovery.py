@@ -16,7 +16,7 @@ from congruence.store.atomic import disk_errors
 from congruence.store.folder import LocalFolder
 from congruence.store.journal import JOURNAL_FILE, Batch
 from congruence.store.layers import LayerWriter
-from congruence.store.layout import JOURNAL, is_store, read_root
+from congruence.store.layout import JOURNAL, is_store, read_root, slug
 
 FOLDERS = ("layers", "masks", JOURNAL)
 
@@ -31,12 +31,18 @@ class Recovered:
         Batches that are complete and undamaged.
     layers : dict of str to LayerWriter
         Layers that hold exactly these batches.
+    columns : list of str
+        Layers by their place in the journal, dropped ones included.
+    dropped : dict of str to str
+        Layers that were dropped, with the reason.
     complete : bool
         Whether the store was finished and nothing is damaged.
     """
 
     batches: list[Batch]
     layers: dict[str, LayerWriter]
+    columns: list[str]
+    dropped: dict[str, str]
     complete: bool
 
 
@@ -61,21 +67,27 @@ def recover(path: Path, contract: Mapping[str, Any]) -> Recovered:
     if not intact:
         _warn(journal.altered_journal(folder), f"batches from {len(batches)} on")
     recorded = len(batches)
-    layers = _layers(path, root["layers"], batches)
+    columns, dropped = list(root["columns"]), dict(root["dropped"])
+    for name in dropped:
+        remove_layer(path, columns.index(name), name)  # a kill may have come between the two halves of dropping it
+    layers = _layers(path, root["layers"], columns, batches)
     while layers is None:
-        layers = _layers(path, root["layers"], batches)
+        layers = _layers(path, root["layers"], columns, batches)
     if journal.render(batches) != lines:
         journal.rewrite(path / JOURNAL_FILE, batches)
-    return Recovered(batches, layers, bool(root["complete"]) and intact and len(batches) == recorded)
+    complete = bool(root["complete"]) and intact and len(batches) == recorded
+    return Recovered(batches, layers, columns, dropped, complete)
 
 
-def _layers(path: Path, entries: Sequence[tuple[str, str]], batches: list[Batch]) -> dict[str, LayerWriter] | None:
+def _layers(
+    path: Path, entries: Sequence[tuple[str, str]], columns: Sequence[str], batches: list[Batch]
+) -> dict[str, LayerWriter] | None:
     """Take over all layers; if something is damaged, shorten `batches` to those before it and return None."""
     layers: dict[str, LayerWriter] = {}
-    for index, (name, place) in enumerate(entries):
+    for name, place in entries:
         try:
             layers[name] = LayerWriter.resumed(path, place)
-            layers[name].restore(batches, index)
+            layers[name].restore(batches, columns.index(name))
         except CorruptStoreError as error:
             if not batches:
                 return {}  # nothing to take over: the store is started anew
@@ -120,6 +132,15 @@ def clear(path: Path) -> None:
         for name in FOLDERS:
             if (path / name).exists():
                 shutil.rmtree(path / name)
+
+
+def remove_layer(path: Path, index: int, name: str) -> None:
+    """Remove what a store holds of the layer `name`, the one with that number."""
+    for kind in ("layers", "masks"):
+        folder = path / kind / slug(index, name)
+        with disk_errors(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
 def require_writable(path: Path) -> None:

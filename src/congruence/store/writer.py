@@ -16,13 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from congruence.errors import (
-    AlignmentError,
     OutputExistsError,
     ParameterError,
-    ShapeError,
     StoreError,
 )
-from congruence.store import journal
+from congruence.store import incoming, journal
 from congruence.store.atomic import disk_errors, write_bytes
 from congruence.store.folder import LocalFolder, is_url
 from congruence.store.journal import JOURNAL_FILE, Batch
@@ -38,7 +36,7 @@ from congruence.store.layout import (
     is_store,
 )
 from congruence.store.lock import exclusive_lock
-from congruence.store.recovery import FOLDERS, clear, recover, require_writable
+from congruence.store.recovery import FOLDERS, clear, recover, remove_layer, require_writable
 
 
 class StoreWriter:
@@ -97,6 +95,8 @@ class StoreWriter:
         self._provenance = _normalised(provenance)
         self._flush_seconds = flush_seconds
         self._layers: dict[str, LayerWriter] = {}
+        self._columns: list[str] = []  # of the journal: the layers of the first batch, dropped ones included
+        self._dropped: dict[str, str] = {}
         self._batches: list[Batch] = []  # on disk
         self._pending: list[Batch] = []  # appended, not all of their rows on disk
         self._stimuli = self._checked = 0
@@ -125,7 +125,7 @@ class StoreWriter:
 
     def _start(self) -> None:
         """Make an empty store of the folder."""
-        self._layers, self._complete = {}, False
+        self._layers, self._columns, self._dropped, self._complete = {}, [], {}, False
         clear(self.path)
         self._describe()
         with disk_errors(self.path):
@@ -137,6 +137,7 @@ class StoreWriter:
     def _resume(self) -> None:
         found = recover(self.path, self._provenance.get("contract") or {})
         self._batches, self._layers, self._complete = found.batches, found.layers, found.complete
+        self._columns, self._dropped = found.columns, found.dropped
         self._stimuli = journal.stimuli(found.batches)
         self._known = set(journal.all_ids(found.batches) or ())
         if not self._complete:
@@ -158,6 +159,11 @@ class StoreWriter:
     def names(self) -> tuple[str, ...]:
         """Names of the recorded layers, in the order of the first `append`; empty before it."""
         return tuple(self._layers)
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Layers that were recorded and then dropped, with the reason."""
+        return dict(self._dropped)
 
     # ---- batches -------------------------------------------------------------------------------------------------
 
@@ -219,23 +225,38 @@ class StoreWriter:
             If the batch is not the next, the layers differ from the batches before, or the disk is full.
         """
         self._require_next(index)
-        self._require_layers(index, arrays)
+        incoming.require_layers(index, arrays, self._layers)
         if not self._layers:
             self._create(arrays)
         fitted = {name: layer.fit(index, arrays[name]) for name, layer in self._layers.items()}
-        rows = _common_rows(index, {name: values.shape[0] for name, (values, _) in fitted.items()})
-        names = self._new_ids(index, ids, rows)
+        rows = incoming.common_rows(index, {name: values.shape[0] for name, (values, _) in fitted.items()})
+        names = incoming.new_ids(index, ids, rows, self._known, self._batches or self._pending)
         try:
             for name, layer in self._layers.items():
                 layer.append(*fitted[name])
-            lengths = tuple(self._layers[name].length(values) for name, (values, _) in fitted.items())
-            masked = tuple(mask is not None for _, mask in fitted.values())
+            lengths = tuple(self._layers[c].length(fitted[c][0]) if c in fitted else 0 for c in self._columns)
+            masked = tuple(c in fitted and fitted[c][1] is not None for c in self._columns)
             self._known.update(names or ())
             self._pending.append(Batch(rows, names, digest, lengths, masked))
             self._commit(everything=time.monotonic() - self._last_commit > self._flush_seconds)
         except BaseException:
             self._failed = True  # some layers may have rows of this batch and others not
             raise
+
+    def drop(self, name: str, reason: str) -> None:
+        """Remove a layer with all that was written of it; later batches come without it.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+        reason : str
+            Why, for readers of the store.
+        """
+        del self._layers[name]
+        self._dropped[name] = reason
+        self._describe()
+        remove_layer(self.path, self._columns.index(name), name)
 
     def _require_next(self, index: int) -> None:
         expected = len(self._batches) + len(self._pending)
@@ -255,16 +276,6 @@ class StoreWriter:
             )
             raise StoreError(message)
 
-    def _require_layers(self, index: int, arrays: Mapping[str, Recorded]) -> None:
-        if not arrays:
-            message = f"Batch {index} has no layers; there is nothing to write."
-            raise StoreError(message)
-        different = sorted(set(self._layers) ^ set(arrays))
-        if self._layers and different:
-            where = "is new in" if different[0] in arrays else "is missing from"
-            message = f"Layer '{different[0]}' {where} batch {index}; every batch must have the same layers."
-            raise StoreError(message)
-
     def _create(self, arrays: Mapping[str, Recorded]) -> None:
         layers = {
             name: LayerWriter.new(self.path, index, name, recorded)
@@ -272,28 +283,8 @@ class StoreWriter:
         }
         for layer in layers.values():
             layer.start()
-        self._layers = layers
+        self._layers, self._columns = layers, list(layers)
         self._describe()
-
-    def _new_ids(self, index: int, ids: Sequence[Any] | None, rows: int) -> tuple[str, ...] | None:
-        """Return the ids of a batch as text, or raise an AlignmentError."""
-        before = self._batches or self._pending
-        if before and (before[0].ids is None) != (ids is None):
-            message = f"Batch {index} comes {'without' if ids is None else 'with'} ids, unlike the batches before."
-            raise AlignmentError(message)
-        if ids is None:
-            return None
-        names = tuple(map(str, ids))
-        if len(names) != rows:
-            message = f"Batch {index} has {rows} stimuli but {len(names)} ids."
-            raise AlignmentError(message)
-        seen: set[str] = set()
-        for name in names:
-            if name in self._known or name in seen:
-                message = f"Stimulus id {name!r} in batch {index} is repeated. Ids must be unique."
-                raise AlignmentError(message)
-            seen.add(name)
-        return names
 
     # ---- committing ----------------------------------------------------------------------------------------------
 
@@ -342,8 +333,8 @@ class StoreWriter:
             message = f"{self.path}: nothing was recorded, so there is nothing to finish."
             raise StoreError(message)
         self._commit(everything=True)
-        for index, layer in enumerate(self._layers.values()):
-            layer.finish(self._batches, index)
+        for name, layer in self._layers.items():
+            layer.finish(self._batches, self._columns.index(name))
         size = (self.path / JOURNAL_FILE).stat().st_size
         document = array_document("uint8", (size,), (size,), {"encoding": "json lines"}, checked=False)
         write_bytes(self.path / JOURNAL / ROOT, document, durable=False)
@@ -357,6 +348,8 @@ class StoreWriter:
             "complete": self._complete,
             "n": self.stimuli if self._complete else None,
             "layers": [[name, layer.spec.path] for name, layer in self._layers.items()],
+            "columns": self._columns,
+            "dropped": self._dropped,
             "execution_order": execution_order,
             "definition_order": definition_order,
             "provenance": self._provenance,
@@ -394,12 +387,3 @@ def _normalised(provenance: Mapping[str, Any]) -> Document:
     found: Document = json.loads(json.dumps(dict(provenance)))
     found["versions"] = {**own, **(found.get("versions") or {})}
     return found
-
-
-def _common_rows(index: int, rows: Mapping[str, int]) -> int:
-    first = next(iter(rows))
-    for name, count in rows.items():
-        if count != rows[first]:
-            message = f"Layer '{name}' has {count} stimuli in batch {index} and layer '{first}' has {rows[first]}."
-            raise ShapeError(message)
-    return rows[first]
