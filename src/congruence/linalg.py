@@ -403,6 +403,8 @@ def average_ranks(values: Array) -> Array:
     xp = array_namespace(values)
     m = values.shape[0]
     order, group = tied_groups(values)
+    if int(group[-1]) == m - 1:  # no ties
+        return _scatter(xp.arange(1, m + 1, dtype=xp.float64, device=values.device), order)
     first = xp.concat([xp.ones((1,), dtype=xp.bool, device=values.device), group[1:] > group[:-1]])
     starts = xp.nonzero(first)[0]
     ends = xp.concat([starts[1:], xp.asarray([m], dtype=starts.dtype, device=values.device)])
