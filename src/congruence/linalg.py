@@ -173,7 +173,7 @@ def principal(x: Array) -> Principal:
     """
     xp = array_namespace(x)
     left, singular, right = thin_svd(centre_columns(x))
-    tolerance = rank_tolerance(x.shape, float(singular[0]), _offset(x), float(xp.finfo(x.dtype).eps))
+    tolerance = rank_tolerance(x.shape, float(singular[0]), largest_mean(x), float(xp.finfo(x.dtype).eps))
     rank = require_rank(int(xp.sum(xp.astype(singular > tolerance, xp.int64))))
     return Principal(left[:, :rank], singular[:rank], right[:rank, :])
 
@@ -204,7 +204,7 @@ def column_basis(x: Array) -> Array:
     if p < n:
         xp = array_namespace(x)
         centred = centre_columns(x)
-        tolerance = rank_tolerance(x.shape, frobenius(centred), _offset(x), float(xp.finfo(x.dtype).eps))
+        tolerance = rank_tolerance(x.shape, frobenius(centred), largest_mean(x), float(xp.finfo(x.dtype).eps))
         # in float64 whatever the precision: a product of float32 would allow condition numbers of 3 at most
         basis = _cholesky_basis(xp.astype(centred, xp.float64, copy=False), tolerance)
         if basis is not None:
@@ -218,7 +218,7 @@ def _rounding_noise(shape: tuple[int, int], offset: float, eps: float) -> float:
     return eps * offset * (math.sqrt(n) + math.sqrt(p))
 
 
-def _offset(x: Array) -> float:
+def largest_mean(x: Array) -> float:
     """Return the largest absolute mean of a column."""
     xp = array_namespace(x)
     return float(xp.max(xp.abs(xp.mean(x, axis=0))))
@@ -233,7 +233,7 @@ def _cholesky_basis(centred: Array, noise: float) -> Array | None:
     least = 1 / frobenius(weights)  # no singular value is below this
     if not least > max(frobenius(centred) * math.sqrt(eps) * 1e3, 10 * noise):
         return None
-    return _orthonormalised(_times_upper(centred, weights))
+    return orthonormalised(_times_upper(centred, weights))
 
 
 def _cholesky_weights(x: Array) -> Array | None:
@@ -258,7 +258,7 @@ def _times_upper(x: Array, weights: Array) -> Array:
     return np.asarray(multiply(1.0, weights, x.T, lower=0, trans_a=1)).T
 
 
-def _orthonormalised(basis: Array) -> Array | None:
+def orthonormalised(basis: Array) -> Array | None:
     """Return the orthonormal basis of a nearly orthonormal one, by Newton's iteration for the polar factor.
 
     Its error falls with the square of ‖QᵀQ - I‖, which is measured; None if that is not small from the start.

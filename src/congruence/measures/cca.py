@@ -13,6 +13,7 @@ from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._info import MeasureInfo, Reference, both
+from congruence.measures._leading import leading_basis
 from congruence.measures._work import Workload, factor_work, spectral_work
 from congruence.measures.block import (
     Gram,
@@ -210,9 +211,8 @@ class SVCCA(Measure[BasisState]):
 
     def prepare(self, x: Array) -> BasisState:
         """Return the leading left singular vectors."""
-        axes = linalg.principal(linalg.unit_scale(self.checked(x)))
-        k = self.kept(axes.values)
-        return BasisState(axes.left[:, :k], limited=self.components is not None and k < self.components)
+        basis = leading_basis(linalg.unit_scale(self.checked(x)), self.kept)
+        return BasisState(basis, limited=self.components is not None and basis.shape[1] < self.components)
 
     def kept(self, singular: Array) -> int:
         """Return how many directions are kept, of the singular values in descending order."""
