@@ -288,11 +288,11 @@ def _stacked(vectors: Sequence[Array], part: slice) -> Array:
 # ---- pairs of states -------------------------------------------------------------------------------------------------
 
 
-def canonical_pairs(matrix: Array) -> tuple[Array, Array, Array]:
+def canonical_pairs(matrix: Array, *, right: bool = True) -> tuple[Array, Array, Array | None]:
     """Return the thin singular value decomposition of a product of bases from the eigenvectors of the smaller product.
 
     The vectors of the larger side come from dividing by the singular values, so values below 1e-5 of the largest send
-    the matrix to the full decomposition.
+    the matrix to the full decomposition. Without `right` they are left out if they are the right ones.
     """
     xp = array_namespace(matrix)
     flat = matrix.shape[0] <= matrix.shape[1]
@@ -302,6 +302,8 @@ def canonical_pairs(matrix: Array) -> tuple[Array, Array, Array]:
         return linalg.thin_svd(matrix)
     rho = xp.sqrt(xp.flip(eigenvalues))
     own = xp.flip(vectors, axis=1)
+    if flat and not right:
+        return own, rho, None
     other = (xp.matrix_transpose(own) @ small) / rho[:, None]
     return (own, rho, other) if flat else (xp.matrix_transpose(other), rho, xp.matrix_transpose(own))
 

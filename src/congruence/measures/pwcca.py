@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Finding, Findings, Measure, register
 from congruence.measures._info import MeasureInfo, Reference, closure
 from congruence.measures._work import FLOAT, Workload, spectral_work
-from congruence.measures.block import Matrix, canonical_pairs, pair_values
+from congruence.measures.block import Matrix, canonical_pairs, pair_values, same_states
 from congruence.measures.cca import floor_caveat
 from congruence.measures.cka import KORNBLITH
 from congruence.validate import Array, require_same_n
@@ -114,13 +114,15 @@ class PWCCA(Measure[WeightedState]):
 
     def examine(self, a: WeightedState, b: WeightedState) -> Finding:
         """Return the value, with ties of the correlations as a caveat."""
-        return self._examine(a, b, linalg.thin_svd)
+        return self.weigh(linalg.thin_svd(_overlap(a, b)), a.coordinates, b.coordinates, a.n)
 
     def examine_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Findings:
         """Return all values with their caveats, from eigenvectors of the smaller product, over the cores."""
-        table = pair_values(
-            lambda a, b: self._examine(a, b, canonical_pairs), first, second, symmetric=self.weights == "mean"
-        )
+        if self.weights != "mean" and same_states(first, second):
+            both = pair_values(self._both_ways, first, second, symmetric=True)
+            table = [[ways[i > j] for j, ways in enumerate(row)] for i, row in enumerate(both)]
+        else:
+            table = pair_values(self._one_way, first, second, symmetric=self.weights == "mean")
         caveats = {(i, j): found.caveats for i, row in enumerate(table) for j, found in enumerate(row) if found.caveats}
         return Findings(np.array([[found.value for found in row] for row in table], dtype=np.float64), caveats)
 
@@ -128,20 +130,29 @@ class PWCCA(Measure[WeightedState]):
         """Return all values (see `examine_block`)."""
         return self.examine_block(first, second).values
 
-    def _examine(
-        self, a: WeightedState, b: WeightedState, decompose: Callable[[Array], tuple[Array, Array, Array]]
-    ) -> Finding:
-        require_same_n(a.n, b.n)
-        pairs = decompose(array_namespace(a.basis).matrix_transpose(a.basis) @ b.basis)
+    def _one_way(self, a: WeightedState, b: WeightedState) -> Finding:
+        """Return the value of (a, b)."""
+        pairs = canonical_pairs(_overlap(a, b), right=self._weighs_second(a.rank, b.rank))
         return self.weigh(pairs, a.coordinates, b.coordinates, a.n)
 
-    def weigh(self, pairs: tuple[Array, Array, Array], first: Array, second: Array, n: int) -> Finding:
+    def _both_ways(self, a: WeightedState, b: WeightedState) -> tuple[Finding, Finding]:
+        """Return the values of (a, b) and (b, a), which have the same canonical directions."""
+        left, rho, right = canonical_pairs(_overlap(a, b))
+        transpose = array_namespace(rho).matrix_transpose
+        there = self.weigh((left, rho, right), a.coordinates, b.coordinates, a.n)
+        return there, self.weigh((transpose(right), rho, transpose(left)), b.coordinates, a.coordinates, a.n)
+
+    def _weighs_second(self, rank_a: int, rank_b: int) -> bool:
+        """Return whether weights come from the second side, too or only."""
+        return self.weights == "mean" or (self.weights == "smaller" and rank_b < rank_a)
+
+    def weigh(self, pairs: tuple[Array, Array, Array | None], first: Array, second: Array, n: int) -> Finding:
         """Return the weighted mean of canonical correlations from their decomposition, with its caveats.
 
         Parameters
         ----------
         pairs : tuple of array, shapes (r_X, m), (m,) and (m, r_Y)
-            Thin singular value decomposition of the product of the bases.
+            Thin singular value decomposition of the product of the bases; the last part where its weights are asked for.
         first, second : array, shapes (r_X, p_X) and (r_Y, p_Y)
             Coordinates of the centred features in the bases.
         n : int
@@ -151,11 +162,11 @@ class PWCCA(Measure[WeightedState]):
         xp = array_namespace(rho)
         rho = xp.clip(rho, 0.0, 1.0)
         rank_a, rank_b = first.shape[0], second.shape[0]
-        from_first = self.weights == "mean" or self.weights == "first" or rank_a <= rank_b
+        from_second = self._weighs_second(rank_a, rank_b)
         values = []
-        if from_first:
+        if self.weights == "mean" or not from_second:
             values.append(_weighted(rho, left, first))
-        if self.weights == "mean" or not from_first:
+        if from_second:
             values.append(_weighted(rho, xp.matrix_transpose(right), second))
         value = linalg.clip(sum(values) / len(values), 0.0, 1.0)
         return Finding(value, (*floor_caveat(n, rank_a, rank_b, weighted=True), *_ties(rho)))
@@ -173,6 +184,12 @@ class PWCCA(Measure[WeightedState]):
     def caveats(self, a: WeightedState, b: WeightedState) -> tuple[Caveat, ...]:
         """Return the floor and the ties (at the cost of a comparison: see `examine`)."""
         return self.examine(a, b).caveats
+
+
+def _overlap(a: WeightedState, b: WeightedState) -> Array:
+    """Return the product of the two bases, shape (r_X, r_Y)."""
+    require_same_n(a.n, b.n)
+    return array_namespace(a.basis, b.basis).matrix_transpose(a.basis) @ b.basis
 
 
 def _weighted(rho: Array, directions: Array, coordinates: Array) -> float:
