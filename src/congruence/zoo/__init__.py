@@ -32,6 +32,7 @@ Names of networks are ``seed-0``, ``seed-1``, ... PyTorch is imported when a net
 from congruence.zoo.architectures import ARCHITECTURES as ARCHITECTURES
 from congruence.zoo.architectures import MLP as MLP
 from congruence.zoo.architectures import Architecture as Architecture
+from congruence.zoo.architectures import MiniLM as MiniLM
 from congruence.zoo.architectures import Plain as Plain
 from congruence.zoo.architectures import ResNet as ResNet
 from congruence.zoo.architectures import Tiny10 as Tiny10
@@ -49,3 +50,4 @@ from congruence.zoo.probes import Probe as Probe
 from congruence.zoo.progress import ProgressLine as ProgressLine
 from congruence.zoo.progress import Report as Report
 from congruence.zoo.run import train as train
+from congruence.zoo.text import SUBSETS as SUBSETS

@@ -29,6 +29,8 @@ class Architecture(Spec):
     modality: ClassVar[str] = "images"
     stackable: ClassVar[bool] = False
     """Whether many seeds train faster as one stack than one after the other (docs/zoo.md has the timings)."""
+    head: ClassVar[str] = "logits"
+    """The module that is drawn anew when a network is fine-tuned."""
     recipe: ClassVar[Mapping[str, Any]] = {}
     """Parameters of training that suit the architecture, where they differ from the defaults."""
 
@@ -265,5 +267,69 @@ class MLP(Architecture):
         return tuple(f"hidden{number}" for number in range(1, self.depth + 1))
 
 
-ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Tiny10, Plain, ResNet, ViT, MLP)}
+@dataclass(frozen=True)
+class MiniLM(Architecture):
+    """A pretrained MiniLM encoder that reads premise and hypothesis together; the embeddings stay as they are.
+
+    Seeds differ in the head and in the order of the training pairs; the encoder is the same before training.
+
+    Parameters
+    ----------
+    encoder : {"paraphrase_l3", "all_l6", "sre_l6"}
+        Which pretrained weights.
+    depth : int, optional
+        How many layers to keep; all by default.
+    """
+
+    name: ClassVar[str] = "minilm"
+    modality: ClassVar[str] = "text"
+    head: ClassVar[str] = "head"
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "epochs": 1,
+        "batch_size": 32,
+        "learning_rate": 4e-4,
+        "schedule": "linear",
+        "weight_decay": 0.01,
+    }
+    encoder: Literal["paraphrase_l3", "all_l6", "sre_l6"] = "paraphrase_l3"
+    depth: Annotated[int, Interval(1, 6)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth is not None and self.depth > ENCODER_LAYERS[self.encoder]:
+            message = (
+                f"minilm.depth must be at most {ENCODER_LAYERS[self.encoder]} for {self.encoder}; got {self.depth}."
+            )
+            raise ParameterError(message)
+
+    @property
+    def _depth(self) -> int:
+        return self.depth or ENCODER_LAYERS[self.encoder]
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Return the pretrained encoder with a freshly initialised head."""
+        from congruence.zoo.networks.encoder import PairClassifier
+
+        del shape
+        return PairClassifier(self.encoder, self._depth, classes)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Layers of the encoder, or the norms, or what attention and feed-forward add, in each of them."""
+        return ("layer", "norm", "sublayer")
+
+    def layers(self, tap: str | None = None) -> tuple[str, ...]:
+        """Return the layers of the encoder, or two names in each."""
+        kind = self.check_tap(tap)
+        layers = [f"encoder.encoder.layer.{number}" for number in range(self._depth)]
+        if kind == "layer":
+            return tuple(layers)
+        part = "LayerNorm" if kind == "norm" else "dense"
+        return tuple(f"{layer}.{place}.{part}" for layer in layers for place in ("attention.output", "output"))
+
+
+ENCODER_LAYERS = {"paraphrase_l3": 3, "all_l6": 6, "sre_l6": 6}
+"""Layers of the pretrained encoders."""
+
+ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Tiny10, Plain, ResNet, ViT, MLP, MiniLM)}
 """Name -> architecture."""

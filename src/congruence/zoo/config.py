@@ -73,8 +73,7 @@ class Config:
     training : Training or str, optional
         None takes the recipe of the architecture; text such as ``"training:epochs=3"`` changes single parameters of it.
     start : tuple of Config and int, optional
-        Configuration and seed of the network to start from, which must be of the same architecture. Its logits are
-        drawn anew if the number of classes differs.
+        Configuration and seed of the network to fine-tune, of the same architecture. Its head is drawn anew.
 
     Raises
     ------
@@ -99,6 +98,9 @@ class Config:
         object.__setattr__(self, "training", _training(self.training, architecture))
         if architecture.modality != self.dataset.modality:
             message = f"{architecture} takes {architecture.modality}, but {self.data} holds {self.dataset.modality}."
+            raise ParameterError(message)
+        if self.recipe.augment != "none" and self.dataset.modality != "images":
+            message = f"training.augment={self.recipe.augment} changes images; leave it out for {self.data}."
             raise ParameterError(message)
         if self.start is not None and self.start[0].architecture != architecture:
             message = (

@@ -11,6 +11,7 @@ from typing import Any
 
 from congruence.errors import CorruptStoreError, ParameterError, StoreError
 from congruence.store import write_bytes
+from congruence.zoo.cache import cache_folder
 from congruence.zoo.config import Config
 
 CONFIG_FILE = "population.json"
@@ -89,6 +90,11 @@ class Home:
         except (KeyError, IndexError, TypeError) as error:
             message = f"{path} does not describe a population ({error!r}). Train it again."
             raise CorruptStoreError(message) from error
+
+
+def home_of(config: Config) -> Home:
+    """Return where the cache has the population of a configuration."""
+    return Home(cache_folder() / "zoo" / config.hash)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

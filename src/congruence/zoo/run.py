@@ -9,9 +9,8 @@ from pathlib import Path
 from congruence.errors import ParameterError
 from congruence.store import exclusive_lock
 from congruence.validate import require_extra
-from congruence.zoo.cache import cache_folder
 from congruence.zoo.config import Config
-from congruence.zoo.layout import Home
+from congruence.zoo.layout import Home, home_of
 from congruence.zoo.population import Population
 from congruence.zoo.progress import Progress
 
@@ -58,15 +57,24 @@ def train(
     """
     require_extra("torch", "bench", "Training networks")
     wanted = _seeds(seeds)
-    home = Home(cache_folder() / "zoo" / config.hash if folder is None else Path(folder))
+    home = home_of(config) if folder is None else Home(Path(folder))
     home.claim(config)
     if not set(wanted) <= set(home.finished()):
         from congruence.zoo.training import train_networks
 
+        if config.start is not None:
+            _require_start(*config.start, progress)
         with exclusive_lock(home.folder):
             done = set(home.finished())  # another process may have finished some while this one looked
             train_networks(config, [seed for seed in wanted if seed not in done], home, progress)
     return Population(home.folder, wanted)
+
+
+def _require_start(config: Config, seed: int, progress: Progress | None) -> None:
+    """Train the network that others start from, in the cache."""
+    if seed in train(config, [seed], progress=progress).diverged:
+        message = f"The network to start from, {config.label} seed {seed}, diverged. Start from another seed."
+        raise ParameterError(message)
 
 
 def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:

@@ -56,27 +56,25 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor], source: Path | str,
     source : path or str
         Where they come from, for messages.
     fresh : str, optional
-        Prefix of parameters that keep their values if their shapes differ.
+        A submodule that keeps the values it has.
 
     Raises
     ------
     InputError
         If names or shapes differ; the message has them.
     """
-    expected = trained_state(model)
-    kept = {name for name in expected if fresh and name.startswith(fresh)}
-    used = {name: t for name, t in tensors.items() if not (name in kept and t.shape != expected[name].shape)}
-    missing = sorted(set(expected) - set(used) - kept)
-    unknown = sorted(set(used) - set(expected))
+    prefix = f"{fresh}." if fresh else None
+    expected = {name: t for name, t in trained_state(model).items() if not (prefix and name.startswith(prefix))}
+    used = {name: tensor for name, tensor in tensors.items() if not (prefix and name.startswith(prefix))}
     shapes = [
-        f"{name}: {tuple(used[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in sorted(set(used) & set(expected))
-        if used[name].shape != expected[name].shape
+        f"{name} is {tuple(used[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in used and used[name].shape != expected[name].shape
     ]
-    parts = [f"it lacks {', '.join(missing)}"] * bool(missing) + [f"the network has no {', '.join(unknown)}"] * bool(
-        unknown
-    )
-    if parts or shapes:
-        message = f"{source} does not hold the weights of this {type(model).__name__}: {'; '.join([*parts, *shapes])}."
+    missing, unknown = sorted(set(expected) - set(used)), sorted(set(used) - set(expected))
+    parts = [f"it lacks {', '.join(missing)}"] * bool(missing)
+    parts += [f"the network has no {', '.join(unknown)}"] * bool(unknown) + shapes
+    if parts:
+        message = f"{source} does not hold the weights of this {type(model).__name__}: {'; '.join(parts)}."
         raise InputError(message)
-    model.load_state_dict(dict(used), strict=False)
+    model.load_state_dict(used, strict=False)
