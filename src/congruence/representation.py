@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -133,6 +133,20 @@ class Representation:
         return f"Representation({self.name!r}, shape={tuple(self.values.shape)}, ids={'given' if self.ids is not None else 'positions'}{applied})"
 
 
+class Rows(Protocol):
+    """An (n, p) matrix on disk that is read in ranges of stimuli; it can be pickled and used in another process."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory that one stimulus takes while it is read."""
+
+    def read(self, start: int, stop: int) -> Array:
+        """Return the stimuli from `start` to `stop` (exclusive)."""
+
+    def changed(self) -> bool:
+        """Return whether something else is on disk now than when this was made."""
+
+
 @dataclass(frozen=True, eq=False)
 class Deferred:
     """A representation on disk: name, shape and ids are known, values are read whenever they are asked for.
@@ -153,6 +167,8 @@ class Deferred:
         Steps that were applied before it was written.
     origin : Origin
         Where it comes from.
+    rows : Rows, optional
+        Reads the values in parts; None if they can only be read whole.
     """
 
     name: str
@@ -162,6 +178,7 @@ class Deferred:
     ids: Ids | None = None
     steps: tuple[_steps.Step, ...] = ()
     origin: Origin = Origin()
+    rows: Rows | None = None
 
     @property
     def n(self) -> int:
@@ -248,9 +265,9 @@ def require_aligned(a: Source, b: Source) -> None:
             for only, r in ((only_a, a), (only_b, b))
             if only.size
         ]
-        message = f"{a.name} and {b.name} hold different stimuli: {', '.join(parts)}.{remark} Keep the common ones with align."
+        message = f"{a.name} and {b.name} hold different stimuli: {', '.join(parts)}.{remark} Keep the common ones with align=True."
         raise AlignmentError(message)
-    message = f"{a.name} and {b.name} hold the same stimuli in another order ({int(np.sum(ids_a != ids_b))} of {a.n} positions differ; {_describe(ids_a, ids_b)}). Reorder them with align."
+    message = f"{a.name} and {b.name} hold the same stimuli in another order ({int(np.sum(ids_a != ids_b))} of {a.n} positions differ; {_describe(ids_a, ids_b)}). Reorder them with align=True."
     raise AlignmentError(message)
 
 

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from congruence import linalg, validate
+from congruence.engine.job import is_large
 from congruence.errors import (
     AlignmentError,
     Caveat,
@@ -24,17 +25,16 @@ from congruence.errors import (
     ShapeError,
 )
 from congruence.measures import Measure
-from congruence.representation import Deferred, Representation, common_ids, require_aligned, restrict
+from congruence.representation import Deferred, Ids, Representation, common_ids, require_aligned, restrict
 from congruence.steps import StepSpec
-from congruence.store import Activations, open_source
-from congruence.store.chunks import RowHash
+from congruence.store import Activations, ArrayFiles, defer_layer, open_source
+from congruence.store.chunks import RowHash, content_hash
 
 Source = Any
 """dict name -> array, list of Representation, Activations, a path or a list of paths, one array or Representation."""
 Side = Literal["a", "b"]
-
-DEFER_BYTES = 1_000_000_000
-"""From which size on the matrices of a store are read one by one, each time they are needed."""
+Defer = Literal["nothing", "layers", "everything"]
+"""What stays on disk: of stores the layers that are matrices, or everything that can be read in parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +57,17 @@ class Item:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_sides(a: Source, b: Source | None, *, defer: bool | None = False) -> tuple[list[Item], list[Item] | None]:
+def read_sides(
+    a: Source, b: Source | None, *, whole: bool = False, elsewhere: bool = False
+) -> tuple[list[Item], list[Item] | None]:
     """Return the representations of both sides, with their names in the result.
 
     Parameters
     ----------
-    defer : bool, optional
-        Whether matrices in stores are left on disk until their turn comes; None leaves those of large stores.
+    whole : bool
+        Whether everything is read now. Otherwise what can be read in parts stays on disk if it is large.
+    elsewhere : bool
+        Whether layers of stores stay on disk in any case, since other processes read them.
 
     Raises
     ------
@@ -72,6 +76,9 @@ def read_sides(a: Source, b: Source | None, *, defer: bool | None = False) -> tu
     ParameterError
         If two representations on one side have the same name.
     """
+    a, b = _opened(a), None if b is None else _opened(b)
+    large = is_large(_stored_bytes(a) + _stored_bytes(b))
+    defer: Defer = "nothing" if whole else "everything" if large else "layers" if elsewhere else "nothing"
     first = _read_side(a, "a", defer)
     if b is None:
         return first, None
@@ -80,7 +87,32 @@ def read_sides(a: Source, b: Source | None, *, defer: bool | None = False) -> tu
     return _distinguished(first, "a", known), _distinguished(second, "b", known)
 
 
-def _read_side(source: Source, side: Side, defer: bool | None) -> list[Item]:
+class _File(NamedTuple):
+    """A path and what is there."""
+
+    path: str | Path
+    source: Activations | ArrayFiles
+
+
+def _opened(source: Source) -> Source:
+    """Return a path, or a list of paths, as a list of open files; anything else as it is."""
+    if isinstance(source, str | Path):
+        source = [source]
+    if isinstance(source, list | tuple) and all(isinstance(entry, str | Path) for entry in source):
+        return [_File(path, open_source(path)) for path in source]
+    return source
+
+
+def _stored_bytes(source: Source) -> int:
+    """Return the size of the arrays that a side has on disk."""
+    if isinstance(source, list) and all(isinstance(entry, _File) for entry in source):
+        return sum(_stored_bytes(file.source) for file in source)
+    if not isinstance(source, Activations | ArrayFiles):
+        return 0
+    return sum(math.prod(source.shape(name)) * source.dtype(name).itemsize for name in source)
+
+
+def _read_side(source: Source, side: Side, defer: Defer) -> list[Item]:
     items = list(_items(source, side, defer))
     if not items:
         message = f"{side} holds no representation; give a dict of arrays, a store, or files with arrays."
@@ -98,15 +130,13 @@ def _distinguished(items: Sequence[Item], side: Side, known: Mapping[str, int]) 
     return [replace(i, title=f"{side}: {i.title}") if known[i.title] > 1 else i for i in items]
 
 
-def _items(source: Source, side: Side, defer: bool | None) -> Iterator[Item]:
-    if isinstance(source, str | Path):
-        yield from _entries(source, open_source(source), defer)
-    elif isinstance(source, Representation):
+def _items(source: Source, side: Side, defer: Defer) -> Iterator[Item]:
+    if isinstance(source, Representation):
         yield Item(source, source.name)
     elif isinstance(source, Mapping):
         yield from (_entry(source, name, str(name), defer) for name in source)
-    elif isinstance(source, list | tuple) and all(isinstance(entry, str | Path) for entry in source):
-        yield from _from_paths(source, defer)
+    elif isinstance(source, list) and all(isinstance(entry, _File) for entry in source):
+        yield from _from_files(source, defer)
     elif isinstance(source, list | tuple) and all(isinstance(entry, Representation) for entry in source):
         yield from (Item(entry, entry.name) for entry in source)
     elif isinstance(source, list | tuple):
@@ -126,34 +156,25 @@ def _named(name: str, value: Any) -> Item:
     return Item(Representation(value, name), name)
 
 
-def _from_paths(paths: Sequence[str | Path], defer: bool | None) -> Iterator[Item]:
+def _from_files(files: Sequence[_File], defer: Defer) -> Iterator[Item]:
     """Yield the entries of several sources; layers of stores are ``store/layer`` if there is more than one source."""
-    for path in paths:
-        source = open_source(path)
-        stores = len(paths) > 1 and isinstance(source, Activations)
-        yield from _entries(path, source, defer, f"{Path(path).stem}/" if stores else "")
+    for path, source in files:
+        prefix = f"{Path(path).stem}/" if len(files) > 1 and isinstance(source, Activations) else ""
+        for name in source:
+            title = str(path) if Path(path).suffix == ".npy" else f"{name} in {path}"
+            yield replace(_entry(source, name, prefix + name, defer), title=title)
 
 
-def _entries(
-    path: str | Path, source: Mapping[str, Representation], defer: bool | None, prefix: str = ""
-) -> Iterator[Item]:
-    for name in source:
-        title = str(path) if Path(path).suffix == ".npy" else f"{name} in {path}"
-        yield replace(_entry(source, name, prefix + name, defer), title=title)
-
-
-def _entry(source: Mapping[Any, Any], key: Any, name: str, defer: bool | None) -> Item:
-    """Return one entry under `name`; a matrix in a store stays there if it should and can."""
-    if isinstance(source, Activations) and (_is_large(source) if defer is None else defer):
+def _entry(source: Mapping[Any, Any], key: Any, name: str, defer: Defer) -> Item:
+    """Return one entry under `name`; what should stay on disk stays there if it can."""
+    found = None
+    if isinstance(source, Activations):
+        axes = len(source.shape(key))
+        if (defer == "everything" and axes > 1) or (defer == "layers" and axes == 2):
+            found = defer_layer(source, key)
+    elif isinstance(source, ArrayFiles) and defer == "everything":
         found = source.deferred(key)
-        if found is not None:
-            return Item(replace(found, name=name), name)
-    return _named(name, source[key])
-
-
-def _is_large(store: Activations) -> bool:
-    sizes = (math.prod(store.shape(name)) * store.dtype(name).itemsize for name in store)
-    return sum(sizes) > DEFER_BYTES
+    return _named(name, source[key]) if found is None else Item(replace(found, name=name), name)
 
 
 # ---- alignment and steps ---------------------------------------------------------------------------------------------
@@ -186,7 +207,15 @@ def _restricted(items: Sequence[Item]) -> Sequence[Item]:
         message = f"{without[0].title} has no stimulus ids, so it cannot be aligned with {_other(items, without[0])}. Give it ids."
         raise AlignmentError(message)
     common = common_ids([_titled(i) for i in items])
-    return [item.apply(lambda r: restrict(r, common)) for item in items]
+    return [_restricted_item(item, common) for item in items]
+
+
+def _restricted_item(item: Item, ids: Ids) -> Item:
+    """Return an item with exactly these stimuli; one on disk is read only if it has others."""
+    r = item.representation
+    if isinstance(r, Deferred) and not np.array_equal(r.stimulus_ids, ids):
+        item = replace(item, representation=r.load())
+    return item.apply(lambda r: restrict(r, ids))
 
 
 def _other(items: Sequence[Item], item: Item) -> str:
@@ -223,6 +252,7 @@ def admitted(
 
 def _admitted(item: Item, measures: Sequence[Measure[Any]], dtype: str | None, on_error: str) -> Item:
     try:
+        _require_sizes(item, measures)
         return item.apply(lambda r: _admit(r, item.title, measures, dtype))
     except InputError:
         if on_error == "raise":
@@ -230,15 +260,22 @@ def _admitted(item: Item, measures: Sequence[Measure[Any]], dtype: str | None, o
         return item
 
 
-def _admit(r: Representation, title: str, measures: Sequence[Measure[Any]], dtype: str | None) -> Representation:
+def _require_sizes(item: Item, measures: Sequence[Measure[Any]]) -> None:
+    """Raise a ShapeError for a matrix that is too small for a measure."""
+    r, title = item.representation, item.title
+    if isinstance(r, Representation) and r.values.ndim != 2:
+        return  # refused as such below
     for measure in measures:
         needs = measure.info.needs
-        if r.values.ndim == 2 and r.n < needs.n:
+        if r.n < needs.n:
             message = f"{title} has {r.n} stimul{'us' if r.n == 1 else 'i'}; {measure.label} needs at least {needs.n}."
             raise ShapeError(message)
-        if r.values.ndim == 2 and 0 < r.p < needs.p:
+        if 0 < r.p < needs.p:
             message = f"{title} has {r.p} feature; {measure.label} needs at least {needs.p}."
             raise ShapeError(message)
+
+
+def _admit(r: Representation, title: str, measures: Sequence[Measure[Any]], dtype: str | None) -> Representation:
     values = validate.features(r.values, title, dtype)
     if any(m.info.needs.nonzero_rows for m in measures):
         linalg.unit_rows(values)
@@ -267,16 +304,17 @@ def noticed(work: Callable[[], list[Item]]) -> tuple[list[Item], list[Caveat]]:
 
 
 def fingerprint(r: Representation | Deferred) -> str:
-    """Return a hash of the values with their type and shape, and of the stimulus ids.
+    """Return a hash of the values with their type and shape, and of the stimulus ids: the same in memory and on disk.
 
     What is still on disk is known by the hash that its store keeps.
     """
     if isinstance(r, Deferred):
-        ids = "" if r.ids is None else "\n".join(r.ids)
-        return hashlib.sha256(f"{r.origin.fingerprint} {r.dtype} {r.shape};{ids}".encode()).hexdigest()
-    rows = RowHash()  # a checksum a stimulus: hashing every byte would take longer than many comparisons
-    values = np.ascontiguousarray(linalg.to_numpy(r.values))
-    rows.update(values)
-    found = hashlib.sha256(f"{values.dtype.str} {values.shape} {rows.hexdigest()};".encode())
-    found.update("\n".join(map(str, r.stimulus_ids)).encode())
-    return found.hexdigest()
+        content, dtype, shape = r.origin.fingerprint, r.dtype, r.shape
+    else:
+        values = np.ascontiguousarray(linalg.to_numpy(r.values))
+        rows = RowHash()  # a checksum a stimulus: hashing every byte would take longer than many comparisons
+        rows.update(values)
+        dtype, shape = values.dtype.name, values.shape
+        content = content_hash(dtype, shape, rows, None)
+    ids = "" if r.ids is None else "\n".join(map(str, r.ids))
+    return hashlib.sha256(f"{content} {dtype} {shape};{ids}".encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import congruence
 from congruence.api import inputs
 from congruence.api.inputs import Item, Source
-from congruence.engine import OnError, Pairs, Plan, Shape, make_plan, parse_memory
+from congruence.engine import OnError, Pairs, Plan, Shape, home, make_plan, parse_memory
 from congruence.errors import Caveat, ParameterError
 from congruence.measures import Measure, measure
+from congruence.measures.devices import CPU, is_accelerator, resolve
 from congruence.steps import StepSpec, parse_steps
 
 DEFAULT_MEASURES = ("cka:estimator=debiased", "procrustes")
@@ -35,8 +36,8 @@ class Request:
         The representations of both sides as (n, p) values; `b=None` compares within `a`.
     measures : tuple of Measure
         Distinct measures.
-    pairs, on_error, dtype, memory, executor
-        As in `compare`.
+    pairs, on_error, dtype, memory, executor, device
+        As in `compare`; the device by its full name.
     notes : tuple of Caveat
         What was noticed while the inputs were read.
     about : mapping
@@ -51,6 +52,7 @@ class Request:
     dtype: str | None
     memory: str | float | None
     executor: Any
+    device: str | None
     notes: tuple[Caveat, ...]
     about: Mapping[str, Any]
 
@@ -68,8 +70,12 @@ class Request:
         """Return how the comparison would be computed, and what it would cost."""
         first = tuple(item.representation for item in self.a)
         second = None if self.b is None else tuple(item.representation for item in self.b)
-        shape = Shape(first[0].n, tuple(r.p for r in first), None if second is None else tuple(r.p for r in second))
-        return make_plan(shape, self.measures, self.memory)
+        return make_plan(Shape.of(first, second), self.measures, self.memory, self.lives_on)
+
+    @property
+    def lives_on(self) -> str:
+        """The device on which representations are compared."""
+        return self.device or home(item.representation for item in (*self.a, *(self.b or ()))) or CPU
 
     def provenance(self) -> dict[str, Any]:
         """Return everything a result of this request says about its making, as plain data."""
@@ -81,6 +87,7 @@ class Request:
             "pairs": self.pairs if isinstance(self.pairs, str) else [list(pair) for pair in self.pairs],
             "on_error": self.on_error,
             "dtype": self.dtype,
+            "device": self.lives_on,
             **self.about,
             "notes": [asdict(note) for note in self.notes],
         }
@@ -98,6 +105,7 @@ def prepare(
     dtype: str | None = None,
     memory: str | float | None = None,
     executor: Any = None,
+    device: Any = None,
 ) -> Request:
     """Return the request that these arguments of `compare` make: inputs read, named, aligned and checked."""
     chosen = parse_measures(measures)
@@ -109,9 +117,8 @@ def prepare(
         message = "pairs='matched' needs two sides: within one side it would compare everything with itself."
         raise ParameterError(message)
     parse_memory(memory)
-    whole = chosen_steps is not None or align  # what changes values or rows needs them here
-    defer = False if whole else None if executor is None else True  # workers elsewhere read for themselves
-    first, second = inputs.read_sides(a, b, defer=defer)
+    place = resolve(device)
+    first, second = inputs.read_sides(a, b, whole=chosen_steps is not None, elsewhere=executor is not None)
     items = inputs.aligned([*first, *(second or ())], align=align)
     items = inputs.aligned(inputs.matrices(items, chosen_steps), align=align)
     items, notes = inputs.noticed(lambda: inputs.admitted(items, chosen, dtype, on_error=on_error))
@@ -124,7 +131,19 @@ def prepare(
             "b": None if side_b is None else [_described(item) for item in side_b],
         },
     }
-    return Request(side_a, side_b, chosen, pairs, on_error, dtype, memory, executor, tuple(notes), about)
+    request = Request(side_a, side_b, chosen, pairs, on_error, dtype, memory, executor, place, tuple(notes), about)
+    return replace(request, notes=(*request.notes, *_moved_to_the_cpu(request)))
+
+
+def _moved_to_the_cpu(request: Request) -> list[Caveat]:
+    """Return a note for every measure that runs on the CPU although its arrays live elsewhere."""
+    if not is_accelerator(request.lives_on):
+        return []
+    return [
+        Caveat("on_cpu", f"{m.label} is compared on the CPU, and not on {request.lives_on}: {m.cpu_only}.")
+        for m in request.measures
+        if m.cpu_only
+    ]
 
 
 def parse_measures(measures: Measures) -> tuple[Measure[Any], ...]:

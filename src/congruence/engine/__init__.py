@@ -5,8 +5,9 @@ from __future__ import annotations
 from congruence.engine.cache import StateCache, open_cache
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape
 from congruence.engine.journal import RESULT, Journal, Mode, is_run, require_writable_run
-from congruence.engine.plan import MeasurePlan, Plan, make_plan, parse_memory
-from congruence.engine.run import run_comparison
+from congruence.engine.memory import parse_memory
+from congruence.engine.plan import MeasurePlan, Plan, make_plan
+from congruence.engine.run import home, run_comparison
 
 __all__ = [
     "RESULT",
@@ -22,6 +23,7 @@ __all__ = [
     "Row",
     "Shape",
     "StateCache",
+    "home",
     "is_run",
     "make_plan",
     "open_cache",

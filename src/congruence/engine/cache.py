@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_info
 
 from congruence import __version__
 from congruence.engine.job import Shape
-from congruence.engine.plan import parse_memory
+from congruence.engine.memory import parse_memory
 from congruence.engine.states import decode, encode, read_state, state_type, write_state
 from congruence.errors import ParameterError
 from congruence.measures import Measure
@@ -201,7 +201,7 @@ def _content(source: Source) -> list[Any] | None:
     values = source.values
     if not isinstance(values, np.ndarray) or not _is_float(str(values.dtype)):
         return None
-    digest = hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
     return ["array", digest, values.dtype.str, list(values.shape), list(values.strides)]
 
 

@@ -18,6 +18,13 @@ Pairs = str | Sequence[tuple[str, str]]
 """``"all"``, ``"matched"`` (equal names) or a list of (a, b) names."""
 OnError = Literal["raise", "record"]
 
+LARGE_BYTES = 1_000_000_000
+
+
+def is_large(size: int) -> bool:
+    """Return whether matrices in files, of this size together, stay there and are read each time they are needed."""
+    return size > LARGE_BYTES
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -41,12 +48,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a comparison has come; handed to the progress callback after every tile."""
+    """How far a comparison has come; handed to the progress callback whenever there is news.
+
+    Parameters
+    ----------
+    done, total : int
+        Pairs that are finished, and all of them.
+    measure : str
+        What was computed last.
+    seconds : float
+        Since the beginning.
+    part : float
+        How many pairs' worth of work is done of those that are computed together and not finished.
+    detail : str
+        What is being done to those, such as ``"summing: 400,000 of 1,000,000 stimuli"``.
+    """
 
     done: int
     total: int
     measure: str
     seconds: float
+    part: float = 0.0
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,21 +82,46 @@ class Shape:
         Stimuli.
     widths_a, widths_b : tuple of int
         Features of every representation; `widths_b` is None within one side.
+    row_bytes : tuple of int
+        Memory of one stimulus of every representation while it is read; empty if they cannot be read in ranges of
+        stimuli.
+    large : bool
+        Whether the representations are left on disk because they are too large to be held.
     """
 
     n: int
     widths_a: tuple[int, ...]
     widths_b: tuple[int, ...] | None = None
+    row_bytes: tuple[int, ...] = ()
+    large: bool = False
+
+    @classmethod
+    def of(cls, a: Sequence[Source], b: Sequence[Source] | None) -> Shape:
+        """Return the shape of a comparison of these, or within `a`."""
+        everything = (*a, *(b or ()))
+        sizes = [_row_bytes(source) for source in everything]
+        row_bytes = tuple(size for size in sizes if size is not None)
+        if len(row_bytes) < len(sizes):
+            row_bytes = ()
+        on_disk = bool(row_bytes) and all(isinstance(source, Deferred) for source in everything)
+        held = sum(source.n * source.p * np.dtype(source.dtype).itemsize for source in everything) if on_disk else 0
+        widths_b = None if b is None else tuple(r.p for r in b)
+        return cls(a[0].n, tuple(r.p for r in a), widths_b, row_bytes, is_large(held))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of all representations."""
+        return (*self.widths_a, *(self.widths_b or ()))
 
     @property
     def count(self) -> int:
         """How many representations there are."""
-        return len(self.widths_a) + len(self.widths_b or ())
+        return len(self.widths)
 
     @property
     def widest(self) -> int:
         """The greatest number of features, which bounds every cost."""
-        return max((*self.widths_a, *(self.widths_b or ())))
+        return max(self.widths)
 
     def pairs(self, *, symmetric: bool) -> int:
         """Return how many pairs are computed."""
@@ -141,7 +189,7 @@ class Job:
     @property
     def shape(self) -> Shape:
         """What the planner needs to know."""
-        return Shape(self.n, tuple(r.p for r in self.a), None if self.within else tuple(r.p for r in self.b))
+        return Shape.of(self.a, None if self.within else self.b)
 
     def b_index(self, j: int) -> int:
         """Return the index of b[j] among `representations`."""
@@ -166,6 +214,14 @@ class Job:
             return self.wanted
         either = self.wanted | self.wanted.T
         return np.asarray(np.triu(either), dtype=np.bool_)
+
+
+def _row_bytes(source: Source) -> int | None:
+    """Return the memory of one stimulus while it is read; None if it cannot be read without the others."""
+    if isinstance(source, Deferred):
+        return None if source.rows is None else source.rows.row_bytes
+    values = source.values
+    return source.p * values.itemsize if isinstance(values, np.ndarray) and values.ndim == 2 else None
 
 
 def _require_unique(names: Sequence[str], what: str) -> None:

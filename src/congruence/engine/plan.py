@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from congruence.engine.job import Shape
+from congruence.engine.memory import parse_memory, shown_bytes
+from congruence.engine.stream.cost import SumsCost, budget_of, pairs_of, sums_cost
 from congruence.errors import ParameterError
 from congruence.measures import Measure, Workload
-from congruence.measures.devices import free_memory, is_accelerator
+from congruence.measures.devices import is_accelerator
 from congruence.measures.parallel import cores
 
 STACK = 400_000_000
@@ -20,40 +21,8 @@ STACK = 400_000_000
 TILE_FLOPS = 1e12
 """Work after which a tile is written down: some ten to twenty seconds, which is what a kill costs at most."""
 
-UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 1e3,
-    "mb": 1e6,
-    "gb": 1e9,
-    "tb": 1e12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
-
-
-def parse_memory(memory: str | float | None, device: str | None = None) -> int:
-    """Return a memory budget in bytes: a number, text such as ``"4GB"`` or ``"500 MiB"``, or half of the machine's.
-
-    On an accelerator it is never more than what is free there.
-    """
-    if is_accelerator(device):
-        free = free_memory(str(device))
-        return free if memory is None else min(free, parse_memory(memory))
-    if memory is None:
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2)
-    text = str(memory).strip().lower()
-    unit = text.lstrip("0123456789.eE+ ")
-    try:
-        value = float(text[: len(text) - len(unit)]) * UNITS[unit.strip()]
-    except (ValueError, KeyError):
-        value = -1.0
-    if not value > 0:
-        message = f"memory must be a number of bytes or text such as '4GB' or '500MiB'; got {memory!r}."
-        raise ParameterError(message)
-    return int(value)
+TOO_DEAR = 10.0
+"""How much more work Gram matrices in segments may be than sums over stimuli, for representations at hand."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +49,8 @@ class MeasurePlan:
         Whether the Gram matrices are worked through in segments because the states do not fit.
     stack_bytes : int
         Memory for the stacked rows of one segment.
+    sums : bool
+        Whether the representations are read in chunks and only sums over stimuli are held.
     """
 
     measure: str
@@ -94,6 +65,28 @@ class MeasurePlan:
     peak_bytes: int
     streams: bool = False
     stack_bytes: int = 0
+    sums: bool = False
+
+    @property
+    def tiled(self) -> bool:
+        """Whether tiles of prepared representations are compared."""
+        return not (self.streams or self.sums)
+
+    def __str__(self) -> str:
+        pieces = f"{self.tiles} tile{'s' if self.tiles > 1 else ''} of {self.group} representations a side"
+        if self.sums:
+            pieces = f"{self.passes} group{'s' if self.passes > 1 else ''} of pairs, each read in one pass or more"
+        elif self.passes > 1:
+            pieces += f", every representation prepared {self.passes} times"
+        each = "product of features" if self.sums else "prepared representation"
+        return "\n".join(
+            [
+                f"{self.measure}",
+                f"  form   {self.form}: {self.why}",
+                f"  work   {self.pairs} values, about {self.flops:.2g} flop; {pieces}",
+                f"  memory about {shown_bytes(self.peak_bytes)} ({shown_bytes(self.state_bytes)} a {each})",
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -126,18 +119,11 @@ class Plan:
         )
         lines = [
             f"{sides} representations, n = {self.shape.n} stimuli, up to p = {self.shape.widest} features; "
-            f"memory budget {_bytes(self.memory)}" + (f"; on {self.device}" if is_accelerator(self.device) else ""),
+            f"memory budget {shown_bytes(self.memory)}"
+            + (f"; on {self.device}" if is_accelerator(self.device) else ""),
         ]
-        for plan in self.measures:
-            again = f", every representation prepared {plan.passes} times" if plan.passes > 1 else ""
-            lines += [
-                f"{plan.measure}",
-                f"  form   {plan.form}: {plan.why}",
-                f"  work   {plan.pairs} values, about {plan.flops:.2g} flop; {plan.tiles} tile{'s' if plan.tiles > 1 else ''}"
-                f" of {plan.group} representations a side{again}",
-                f"  memory about {_bytes(plan.peak_bytes)} ({_bytes(plan.state_bytes)} a prepared representation)",
-            ]
-        lines.append(f"together about {self.flops:.2g} flop and {_bytes(self.peak_bytes)} at most")
+        lines += map(str, self.measures)
+        lines.append(f"together about {self.flops:.2g} flop and {shown_bytes(self.peak_bytes)} at most")
         return "\n".join(lines)
 
 
@@ -164,7 +150,104 @@ def make_plan(
         If the budget does not hold one tile of some measure; the message gives the least that works.
     """
     budget = parse_memory(memory, device)
-    return Plan(shape, budget, tuple(_plan_measure(shape, measure, memory, device) for measure in measures), device)
+    held = [_plan_held(shape, measure, memory, device) for measure in measures]
+    chosen = _from_sums(shape, measures, held, budget, device)
+    plans = [
+        _plan_sums(shape, measure, chosen, budget) if measure.label in chosen else plan
+        for measure, plan in zip(measures, held, strict=True)
+    ]
+    for measure, found in zip(measures, plans, strict=True):
+        if found is None:
+            raise ParameterError(_refusal(shape, measure, parse_memory(memory, _place(measure, device)), device))
+    return Plan(shape, budget, tuple(plan for plan in plans if plan is not None), device)
+
+
+# ---- sums over stimuli -----------------------------------------------------------------------------------------------
+
+
+def _from_sums(
+    shape: Shape,
+    measures: Sequence[Measure[Any]],
+    held: Sequence[MeasurePlan | None],
+    budget: int,
+    device: str | None,
+) -> dict[str, SumsCost]:
+    """Return the measures that are computed from sums over stimuli, by label: see `_prefers_sums`."""
+    if not shape.row_bytes or budget_of(shape, budget).least > budget:
+        return {}
+    costs = {measure.label: sums_cost(shape, measure) for measure in measures}
+    chosen: dict[str, SumsCost] = {}
+    for _ in range(2):  # once some measure takes the sums, others have them for nothing
+        shared = bool(chosen)
+        for measure, plan in zip(measures, held, strict=True):
+            cost = costs[measure.label]
+            if cost is not None and _prefers_sums(shape, plan, cost.own_flops if shared else cost.flops, device):
+                chosen[measure.label] = cost
+    return {measure.label: chosen[measure.label] for measure in measures if measure.label in chosen}
+
+
+def _prefers_sums(shape: Shape, held: MeasurePlan | None, flops: float, device: str | None) -> bool:
+    """Return whether sums are better: nothing else fits, or all else costs more for data that stay on disk.
+
+    Representations at hand are summed only where the way through Gram matrices in segments would cost far more.
+    """
+    if held is None:
+        return True
+    if shape.large and not is_accelerator(device):
+        return held.flops > flops
+    return held.streams and held.flops > TOO_DEAR * flops
+
+
+def _plan_sums(shape: Shape, measure: Measure[Any], chosen: Mapping[str, SumsCost], budget: int) -> MeasurePlan:
+    """Return the plan of a measure that is computed from sums; the first of them carries their cost."""
+    sizes, cost, first = budget_of(shape, budget), chosen[measure.label], next(iter(chosen))
+    groups = list(sizes.groups(pairs_of(shape)))
+    why = f"products of features, summed over chunks of {sizes.rows} stimuli, take the place of the stimuli"
+    if measure.label != first:
+        why = f"its products of features are those of {first}, summed in the same passes"
+    if cost.whitens:
+        why += "; where features are nearly dependent another pass may follow"
+    return MeasurePlan(
+        measure=measure.label,
+        form="covariance",
+        why=why,
+        group=max(len(shape.widths_a), len(shape.widths_b or ())),
+        tiles=len(groups),
+        passes=len(groups),
+        pairs=shape.pairs(symmetric=measure.info.symmetric),
+        flops=cost.flops if measure.label == first else cost.own_flops,
+        state_bytes=8 * shape.widest**2,
+        peak_bytes=max(map(sizes.bytes_of, groups)),
+        sums=True,
+    )
+
+
+def _refusal(shape: Shape, measure: Measure[Any], budget: int, device: str | None) -> str:
+    """Return what is said of a measure that does not fit."""
+    work = measure.workload(shape.n, shape.widest, shape.count)
+    least = math.ceil((2 * work.state_bytes + _scratch(work, _place(measure, device))) * 4 / 3)
+    what, way_out = f"one tile of {measure.label}", ""
+    if sums_cost(shape, measure) is not None:
+        what, least = f"the sums of one pair for {measure.label}", min(least, budget_of(shape, budget).least)
+    elif work.scratch_bytes > 8 * shape.n**2:
+        way_out = " It compares all pairs of stimuli: take fewer of them (step subsample), or a measure that sums over stimuli, such as linear cka, cca or procrustes."
+    return (
+        f"A memory budget of {shown_bytes(budget)} does not hold {what} (n={shape.n}, p={shape.widest}).{way_out} It needs at "
+        f"least {shown_bytes(least)}."
+    )
+
+
+# ---- representations that are held -----------------------------------------------------------------------------------
+
+
+def _place(measure: Measure[Any], device: str | None) -> str | None:
+    """Return where a measure is computed."""
+    return None if measure.cpu_only else device
+
+
+def _scratch(work: Workload, place: str | None) -> int:
+    """Return the temporary memory while representations are prepared."""
+    return (1 if is_accelerator(place) else cores()) * work.scratch_bytes
 
 
 def stack_room(budget: int) -> int:
@@ -172,13 +255,15 @@ def stack_room(budget: int) -> int:
     return min(STACK, budget // 4)
 
 
-def _plan_measure(shape: Shape, measure: Measure[Any], memory: str | float | None, device: str | None) -> MeasurePlan:
-    place = None if measure.cpu_only else device
+def _plan_held(
+    shape: Shape, measure: Measure[Any], memory: str | float | None, device: str | None
+) -> MeasurePlan | None:
+    """Return the plan of a measure whose representations are prepared and held; None if not even two of them fit."""
+    place = _place(measure, device)
     budget = parse_memory(memory, place)
     work = measure.workload(shape.n, shape.widest, shape.count)
     pairs = shape.pairs(symmetric=measure.info.symmetric)
-    at_once = 1 if is_accelerator(place) else cores()
-    scratch = at_once * work.scratch_bytes
+    scratch = _scratch(work, place)
     room = budget - scratch - stack_room(budget)
     group = max(0, math.floor(room / (2 * work.state_bytes)))
     sides = max(len(shape.widths_a), len(shape.widths_b or ()))
@@ -187,12 +272,7 @@ def _plan_measure(shape: Shape, measure: Measure[Any], memory: str | float | Non
     elif work.streams and room > 0:
         return _segmented(shape, measure, work, pairs, room + stack_room(budget), scratch)
     elif group < 1:
-        least = 2 * work.state_bytes + scratch
-        message = (
-            f"A memory budget of {_bytes(budget)} does not hold one tile of {measure.label} (n={shape.n}, p={shape.widest}); "
-            f"it needs at least {_bytes(math.ceil(least * 4 / 3))}."
-        )
-        raise ParameterError(message)
+        return None
     if work.pair_flops * group * group > TILE_FLOPS:
         group = max(1, min(group, math.isqrt(int(TILE_FLOPS / work.pair_flops))))
     rows, columns = math.ceil(len(shape.widths_a) / group), math.ceil(len(shape.widths_b or shape.widths_a) / group)
@@ -218,18 +298,9 @@ def _segmented(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, 
         tiles=1,
         passes=passes,
         pairs=pairs,
-        flops=work.prepare_flops * shape.count + work.pair_flops * pairs,
+        flops=(work.prepare_flops + 1.0 * shape.n**2 * shape.widest) * shape.count + 1.0 * shape.n**2 * pairs,
         state_bytes=work.state_bytes,
         peak_bytes=min(whole, room) + scratch,
         streams=True,
         stack_bytes=min(whole, room),
     )
-
-
-def _bytes(size: float) -> str:
-    """Return a size for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

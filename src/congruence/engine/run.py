@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
 from congruence.engine.journal import Journal
 from congruence.engine.plan import Plan, make_plan
 from congruence.engine.segments import compute_segments
+from congruence.engine.stream import stream_rows
 from congruence.engine.tiles import Handling, Tile, Wanted, rows_of
 from congruence.errors import ParameterError
 from congruence.measures import Measure
@@ -84,13 +86,19 @@ def run_comparison(
         raise ParameterError(message)
     job = Job.build(a, b, measures, pairs)
     place = resolve(device)
-    plan = make_plan(job.shape, job.measures, memory, place or home(job.representations))
+    lives_on = place or home(job.representations)
+    plan = make_plan(job.shape, job.measures, memory, lives_on)
     rows = _known_cells(job, itertools.chain(known, journal.rows if journal else ()))
     missing = {measure.label: _missing(job, measure, rows, job.to_compute(measure)) for measure in job.measures}
     total = sum(int(job.to_compute(measure).sum()) for measure in job.measures)
     done, start = total - sum(int(cells.sum()) for cells in missing.values()), time.perf_counter()
-    how = Handling(dtype, on_error, place, plan.stack_bytes, cache)
-    for label, finished in _finished(job, plan, missing, how, executor):
+    how = Handling(dtype or _common_dtype(job, lives_on), on_error, place, plan.stack_bytes, cache)
+
+    def tell(label: str, part: float, detail: str) -> None:
+        if progress:
+            progress(Progress(done, total, label, time.perf_counter() - start, part, detail))
+
+    for label, finished in _finished(job, plan, missing, how, executor, tell):
         for row in finished:
             rows.setdefault((row.measure, row.a), {}).update(row.cells)
         if journal:
@@ -106,15 +114,28 @@ def home(sources: Iterable[Source]) -> str | None:
     return next((where(source.values) for source in sources if not isinstance(source, Deferred)), None)
 
 
+def _common_dtype(job: Job, device: str | None) -> str | None:
+    """Return float64 if some representations have it and others do not on an accelerator, which mixes no types."""
+    if not is_accelerator(device):
+        return None
+    double = [source.dtype.endswith("float64") for source in job.representations]
+    return "float64" if any(double) and not all(double) else None
+
+
+Tell = Callable[[str, float, str], None]
+"""Is told the measure at hand, how many pairs' worth of it is done, and what is being done."""
+
+
 def _finished(
-    job: Job, plan: Plan, missing: Mapping[str, Wanted], how: Handling, executor: Any
+    job: Job, plan: Plan, missing: Mapping[str, Wanted], how: Handling, executor: Any, tell: Tell
 ) -> Iterator[tuple[str, list[Row]]]:
-    """Yield the rows of every tile as it is finished, with the label of its measure."""
+    """Yield the rows of every group of pairs as it is finished, with the label of its measure."""
     planned = list(zip(job.measures, plan.measures, strict=True))
+    yield from _summed(job, plan, missing, how, tell)
     tiles = [
         Tile(job.part(rows, columns), measure, wanted[np.ix_(rows, columns)], own)
         for measure, form in planned
-        if not form.streams
+        if form.tiled
         for wanted, own in ((missing[measure.label], _handling(how, measure, job)),)
         for rows, columns in _tiles(job, wanted, form.group)
     ]
@@ -124,8 +145,27 @@ def _finished(
     for measure, form in planned:
         if form.streams and missing[measure.label].any():
             own = _handling(how, measure, job)
-            cells = compute_segments(job, measure, missing[measure.label], memory=form.stack_bytes, how=own)
+            step = partial(_tell_segment, tell, measure.label, int(missing[measure.label].sum()))
+            cells = compute_segments(job, measure, missing[measure.label], memory=form.stack_bytes, how=own, step=step)
             yield measure.label, rows_of(job, measure, cells)
+
+
+def _tell_segment(tell: Tell, label: str, size: int, done: int, total: int) -> None:
+    """Pass on that a segment is done."""
+    tell(label, size * done / total, f"segment {done} of {total}")
+
+
+def _summed(
+    job: Job, plan: Plan, missing: Mapping[str, Wanted], how: Handling, tell: Tell
+) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the rows of what is computed from sums over stimuli, a group of pairs at a time."""
+    wanted = {form.measure: missing[form.measure] for form in plan.measures if form.sums}
+    if not any(cells.any() for cells in wanted.values()):
+        return
+    label = ", ".join(wanted)
+    for rows in stream_rows(job, wanted, memory=plan.memory, on_error=how.on_error, tell=partial(tell, label)):
+        if rows:
+            yield label, rows
 
 
 def _handling(how: Handling, measure: Measure[Any], job: Job) -> Handling:

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from congruence.errors import InputError, UnknownNameError
-from congruence.representation import Representation
+from congruence.representation import Deferred, Representation
 from congruence.store.folder import LocalFolder, is_url
 from congruence.store.layout import ROOT, is_store
-from congruence.store.numpy_files import open_npy, open_npz
+from congruence.store.numpy_files import NpyEntry, open_npy, open_npz
 from congruence.store.reader import Activations
+from congruence.store.rows import defer_layer, defer_npy
 from congruence.store.safetensors_files import open_safetensors
 from congruence.validate import closest
 
@@ -78,6 +79,16 @@ class ArrayFiles(Mapping[str, Representation]):
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return the dtype of an array, without reading it."""
         return self._entry(name).dtype
+
+    def deferred(self, name: str) -> Deferred | None:
+        """Return an array as a matrix that stays on disk; None for one that can only be read whole.
+
+        Layers of stores and .npy files of two axes can be read in parts.
+        """
+        entry = self._entry(name)
+        if isinstance(entry, _Layer) and len(entry.shape) > 1:
+            return replace(defer_layer(entry.store, entry.name), name=name)
+        return defer_npy(entry.path, name) if isinstance(entry, NpyEntry) and len(entry.shape) == 2 else None
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from congruence.engine.stream.run import stream_comparison
+from congruence.engine.stream.run import stream_comparison, stream_rows
 from congruence.engine.stream.source import Stream
 
-__all__ = ["Stream", "stream_comparison"]
+__all__ = ["Stream", "stream_comparison", "stream_rows"]

@@ -130,6 +130,11 @@ class CompensatedSum:
         return np.asarray(self._total[index] - self._lost[index])
 
 
+def takes_all(pairs: int, members: int) -> bool:
+    """Return whether one product of everything with itself is the fastest way to some pairs; it is a waste for few."""
+    return pairs > 0.7 * members * (members + 1) / 2
+
+
 class Moments:
     """Sums over stimuli for some representations and pairs of them; add chunks with `update`, other parts with `merge`.
 
@@ -153,8 +158,7 @@ class Moments:
         self._columns = {i: slice(*edges[k : k + 2]) for i, k in self._place.items()}
         self._buffer = np.empty((0, edges[-1]))
         self._sums = CompensatedSum((edges[-1],))
-        # One product of everything with itself is the fastest way to all pairs, and a waste for few.
-        self._all = len(self.pairs) > 0.7 * len(self.frames) * (len(self.frames) + 1) / 2
+        self._all = takes_all(len(self.pairs), len(self.frames))
         shapes = [(edges[-1],) * 2] if self._all else [(frames[i].p, frames[j].p) for i, j in self.pairs]
         self._products = [CompensatedSum(shape) for shape in shapes]
         count = len(self.frames) if squares else 0

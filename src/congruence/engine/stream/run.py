@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from congruence.engine.assemble import assemble
-from congruence.engine.job import Job, OnError, Pairs, Progress
+from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
 from congruence.engine.stream.budget import Budget
 from congruence.engine.stream.scan import Scanner
 from congruence.engine.stream.source import Stream, require_same_stimuli
 from congruence.engine.stream.work import Work
+from congruence.engine.tiles import Wanted
 from congruence.errors import ParameterError
 from congruence.measures import Measure
 from congruence.results import Comparison
@@ -73,11 +74,67 @@ def stream_comparison(
     if on_error not in {"raise", "record"}:
         message = f"on_error must be 'raise' or 'record'; got {on_error!r}."
         raise ParameterError(message)
-    budget = Budget.of(streams, chunk_rows, memory)
-    titles = [job.titles[i] for i in range(len(streams))]
-    scanner = Scanner(streams, titles, budget.rows, on_error, progress)
-    work = Work(job, scanner, on_error)
-    for group in budget.groups(work.pairs()):
-        work.compute(group)
+    budget = Budget.of(job.n, [s.p for s in streams], [s.row_bytes for s in streams], chunk_rows, memory)
+    scanner = Scanner(streams, job.titles, budget.rows, on_error, progress)
+    work = Work(job, scanner, {m.label: job.to_compute(m) for m in measures}, on_error)
+    rows: dict[tuple[str, str], dict[str, Cell]] = {}
+    for row in (row for found in _computed(work, budget, _ignore) for row in found):
+        rows.setdefault((row.measure, row.a), {}).update(row.cells)
     about = {"passes": scanner.passes, "chunk_rows": budget.rows}
-    return assemble(job, work.rows(), {**(provenance or {}), "stream": about})
+    return assemble(job, rows, {**(provenance or {}), "stream": about})
+
+
+def _ignore(size: int) -> None:
+    del size
+
+
+Tell = Callable[[float, str], None]
+"""Is told how many cells' worth of work is done of the pairs at hand, and what is being done to them."""
+
+
+def stream_rows(
+    job: Job, wanted: Mapping[str, Wanted], *, memory: int, on_error: OnError, tell: Tell
+) -> Iterator[list[Row]]:
+    """Yield the wanted cells of a job, row by row, whenever a group of pairs that share passes is finished.
+
+    Parameters
+    ----------
+    job : Job
+        Representations that can be read in ranges of stimuli (`Stream.of`).
+    wanted : mapping of str to ndarray of bool, shape (len(job.a), len(job.b))
+        Which cells, by the label of a measure with a covariance form.
+    memory : int
+        Bytes that sums and chunks may take.
+    on_error : {"raise", "record"}
+        See `stream_comparison`.
+    tell : callable
+        Called after every chunk.
+    """
+    streams = [Stream.of(source) for source in job.representations]
+    budget = Budget.of(job.n, [s.p for s in streams], [s.row_bytes for s in streams], memory=memory)
+    teller = _Teller(tell)
+    scanner = Scanner(streams, job.titles, budget.rows, on_error, teller)
+    yield from _computed(Work(job, scanner, wanted, on_error), budget, teller.begin)
+
+
+class _Teller:
+    """Makes of progress in stimuli progress in cells."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell, self._size = tell, 0
+
+    def begin(self, size: int) -> None:
+        """Note how many cells the passes to come are for."""
+        self._size = size
+
+    def __call__(self, chunk: Progress) -> None:
+        """Pass on that a chunk is done."""
+        self._tell(self._size * chunk.done / chunk.total, f"{chunk.measure}: {chunk.done:,}/{chunk.total:,} stimuli")
+
+
+def _computed(work: Work, budget: Budget, begin: Callable[[int], None]) -> Iterator[list[Row]]:
+    """Yield the rows of every group of pairs."""
+    yield work.refused()
+    for group in budget.groups(work.pairs()):
+        begin(work.size(group))
+        yield work.compute(group)

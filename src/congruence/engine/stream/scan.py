@@ -47,9 +47,8 @@ class Scanner:
         self.streams, self.titles, self.rows = streams, titles, rows
         self.failures: dict[int, str] = {}
         self.passes = 0
-        self._noticed: set[int] = set()
+        self.eps: dict[int, float] = {}
         self._on_error, self._progress = on_error, progress
-        self._states = {i: s.state() for i, s in enumerate(streams) if s.state is not None}
         self._start = time.perf_counter()
 
     @property
@@ -77,9 +76,7 @@ class Scanner:
                 label = f"{what} (pass {self.passes})"
                 self._progress(Progress(stop, self.n, label, time.perf_counter() - self._start))
         for i in wanted:
-            state = self.streams[i].state
-            if state is not None and state() != self._states[i]:
-                self.fail(i, StoreError("the file changed while it was read. Run again when nothing writes to it."))
+            self._require_unchanged(i)
 
     def _read(self, indices: Iterable[int], start: int, stop: int) -> Chunks:
         return {i: self._read_one(i, start, stop) for i in indices}
@@ -89,8 +86,15 @@ class Scanner:
             try:
                 return self.streams[i].read(start, stop)
             except Exception as error:
+                self._require_unchanged(i)  # what has been replaced reads like something damaged
                 self.fail(i, error)
         return np.broadcast_to(0.0, (stop - start, self.streams[i].p))
+
+    def _require_unchanged(self, i: int) -> None:
+        """Fail a stream whose data are no longer those of the beginning."""
+        changed = self.streams[i].changed
+        if i not in self.failures and changed is not None and changed():
+            self.fail(i, StoreError("the file changed while it was read. Run again when nothing writes to it."))
 
     # ---- summing -----------------------------------------------------------------------------------------------------
 
@@ -129,10 +133,11 @@ class Scanner:
         return moments
 
     def _notice(self, chunks: Chunks) -> None:
-        """Warn, once, of types that are converted."""
-        for i in chunks.keys() - self._noticed:
+        """Note, once, the precision of every stream, and warn of types that are converted."""
+        for i in chunks.keys() - self.eps.keys():
             validate.as_floating(chunks[i][:1], self.titles[i])
-        self._noticed |= chunks.keys()
+            dtype = chunks[i].dtype
+            self.eps[i] = float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
     def _replace_bad(self, bad: Iterable[int], chunks: Chunks, start: int) -> None:
         """Report values that are not finite; their streams go on as zeros."""

@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from congruence import linalg, validate
-from congruence import steps as _steps
-from congruence.errors import ParameterError, ShapeError, StoreError
-from congruence.representation import Ids, Origin, Representation, require_aligned
-from congruence.store import Activations
+from congruence.errors import ParameterError, ShapeError
+from congruence.representation import Ids, Origin, Representation, Source, require_aligned
+from congruence.steps import StepSpec
+from congruence.store import Activations, defer_layer, defer_npy
 
 Values = np.ndarray[Any, Any]
 
@@ -37,8 +37,8 @@ class Stream:
         Model, layer, data set.
     row_bytes : int, optional
         Memory that one stimulus takes while it is read; by default that of p numbers.
-    state : callable, optional
-        Gives something that changes if the data do, such as a modification time.
+    changed : callable, optional
+        Tells whether the data are no longer those of the beginning.
     """
 
     name: str
@@ -48,16 +48,30 @@ class Stream:
     ids: Ids | None = None
     origin: Origin = Origin()
     row_bytes: int = 0
-    state: Callable[[], object] | None = None
+    changed: Callable[[], bool] | None = None
 
     @classmethod
-    def of_array(cls, values: Any, name: str = "X", ids: Ids | None = None) -> Self:
+    def of(cls, source: Source) -> Self:
+        """Return the stream of an (n, p) representation in memory, or of one on disk that can be read in parts."""
+        if isinstance(source, Representation):
+            ids = None if source.ids is None else source.stimulus_ids
+            return replace(cls.of_array(source.values, source.name), ids=ids, origin=source.origin)
+        rows = source.rows
+        if rows is None:
+            message = f"{source.name} can only be read whole, so it cannot be streamed. Give an array, a store or a .npy file."
+            raise ParameterError(message)
+        found = (source.name, source.n, source.p, rows.read, source.ids, source.origin, rows.row_bytes, rows.changed)
+        return cls(*found)
+
+    @classmethod
+    def of_array(cls, values: Any, name: str = "X", ids: Ids | Sequence[Any] | None = None) -> Self:
         """Return the stream of an array of shape (n, p), in memory or mapped into it."""
         given = Representation(values, name, ids)
         if given.values.ndim != 2:
             message = f"{name} must be two-dimensional (n stimuli, p features) to be streamed; got shape {tuple(given.values.shape)}."
             raise ShapeError(message)
-        return cls(name, given.n, given.p, lambda start, stop: values[start:stop], given.ids)  # type: ignore[arg-type]
+        row_bytes = given.p * given.values.dtype.itemsize
+        return cls(name, given.n, given.p, lambda start, stop: values[start:stop], given.ids, row_bytes=row_bytes)  # type: ignore[arg-type]
 
     @classmethod
     def of_npy(cls, path: str | Path, name: str | None = None) -> Self:
@@ -65,20 +79,13 @@ class Stream:
 
         Raises
         ------
-        StoreError
-            If it cannot be read as an array.
+        InputError
+            If it cannot be read as an array of two axes.
         """
-        path = Path(path)
-        try:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            message = f"{path} cannot be read as an array: {error}"
-            raise StoreError(message) from error
-        stream = replace(cls.of_array(values, name or path.stem), state=lambda: _file_state(path))
-        return replace(stream, rows=_file_rows(path, values)) if values.flags.c_contiguous else stream
+        return cls.of(defer_npy(path, name))
 
     @classmethod
-    def of_layer(cls, store: Activations, layer: str, steps: _steps.StepSpec = None, name: str | None = None) -> Self:
+    def of_layer(cls, store: Activations, layer: str, steps: StepSpec = None, name: str | None = None) -> Self:
         """Return the stream of one layer of a store, after `steps` (chosen by shape if None).
 
         Raises
@@ -86,24 +93,7 @@ class Stream:
         ParameterError
             If a step needs all stimuli at once, or makes several stimuli of one.
         """
-        shape = store.shape(layer)
-        recurrent = bool(store.describe(layer)["recurrent"])
-        chosen = _steps.parse_steps(steps)
-        chosen = _steps.default_steps(len(shape), recurrent=recurrent) if chosen is None else chosen
-        _require_one_row_each(chosen)
-        row_bytes = int(np.prod(shape[1:])) * store.dtype(layer).itemsize
-        values, masks = store.chunked(layer), store.chunked_mask(layer) if store.is_masked(layer) else None
-
-        def rows(start: int, stop: int) -> Any:
-            block = _steps.Block(values.read(start, stop), None, None if masks is None else masks.read(start, stop))
-            return _steps.apply_steps(chosen, block).values
-
-        p = int(rows(0, 1).shape[1])
-        provenance = store.provenance
-        origin = Origin(
-            provenance.get("model"), layer, dataset=provenance.get("dataset"), fingerprint=store.content_hash(layer)
-        )
-        return cls(name or layer, shape[0], p, rows, store.ids, origin, row_bytes)
+        return cls.of(replace(defer_layer(store, layer, steps), name=name or layer))
 
     @property
     def placeholder(self) -> Representation:
@@ -123,34 +113,6 @@ class Stream:
             message = f"{self.name} must give shape {(stop - start, self.p)} for stimuli {start} to {stop}; got {values.shape}."
             raise ShapeError(message)
         return values
-
-
-def _file_rows(path: Path, values: np.memmap[Any, Any]) -> Callable[[int, int], Values]:
-    """Return the reader of a file in row-major order: what is mapped counts as memory of the process, what is read not."""
-    dtype, width, offset = values.dtype, values.shape[1], values.offset
-
-    def rows(start: int, stop: int) -> Values:
-        place = offset + start * width * dtype.itemsize
-        found = np.fromfile(path, dtype, (stop - start) * width, offset=place)
-        return found.reshape(-1, width)
-
-    return rows
-
-
-def _file_state(path: Path) -> object:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-def _require_one_row_each(steps: Sequence[_steps.Step]) -> None:
-    """Raise a ParameterError for steps that a stream cannot run."""
-    _steps.require_rowwise(steps, "on a stream")
-    for step in steps:
-        if isinstance(step, _steps.SpatialAsStimuli | _steps.TokensAsStimuli):
-            message = (
-                f"Step {step} makes several stimuli of one, which a stream does not do. Give it to extract instead."
-            )
-            raise ParameterError(message)
 
 
 def require_same_stimuli(streams: Sequence[Stream]) -> None:

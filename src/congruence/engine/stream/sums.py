@@ -11,7 +11,7 @@ from congruence import validate
 from congruence.engine.stream.moments import Frame, Moments, Pair
 from congruence.engine.stream.scan import Scanner
 from congruence.engine.stream.source import Values
-from congruence.engine.stream.spectrum import EPS, Spectrum, drifted, whitened_frame
+from congruence.engine.stream.spectrum import Spectrum, drifted, whitened_frame
 from congruence.engine.stream.values import Cross, Form, Side
 from congruence.errors import CongruenceError, DegenerateError
 
@@ -124,13 +124,13 @@ def _check_varying(scanner: Scanner, side: Side) -> None:
     frame, second = side.frame, side.moments.second(i)
     variance = np.diagonal(side.moments.covariance(i, i))
     bound = float(np.max(np.ldexp(np.abs(frame.shift), frame.exponent))) + float(np.sqrt(np.max(second)))
-    if float(np.max(variance)) > side.n * (8 * EPS * bound) ** 2:
+    if float(np.max(variance)) > side.n * (2 * validate.ROUNDING * scanner.eps[i] * bound) ** 2:
         return
     low, high = np.full(frame.p, np.inf), np.full(frame.p, -np.inf)
     for _, chunks in scanner.chunks([i], "looking for any difference"):
         np.minimum(low, chunks[i].min(axis=0), out=low)
         np.maximum(high, chunks[i].max(axis=0), out=high)
     try:
-        validate.require_varying(np.stack([low, high]), scanner.titles[i])
+        validate.require_varying(np.stack([low, high]), scanner.titles[i], scanner.eps[i])
     except DegenerateError as error:
         scanner.fail(i, error)

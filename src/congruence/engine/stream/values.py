@@ -334,6 +334,12 @@ FORMS: Mapping[type[Any], type[Form[Any]]] = MappingProxyType(
 )
 
 
+def find_form(measure: Measure[Any]) -> Form[Any] | None:
+    """Return how a measure is computed from sums, if it can be."""
+    found = FORMS.get(type(measure))
+    return None if found is None or (isinstance(measure, CKA) and measure.kernel != "linear") else found(measure)
+
+
 def form_of(measure: Measure[Any], n: int) -> Form[Any]:
     """Return how a measure is computed from sums over `n` stimuli.
 
@@ -342,9 +348,9 @@ def form_of(measure: Measure[Any], n: int) -> Form[Any]:
     ParameterError
         If it needs all pairs of stimuli; the message says how much memory that is.
     """
-    found = FORMS.get(type(measure))
-    if found is not None and not (isinstance(measure, CKA) and measure.kernel != "linear"):
-        return found(measure)
+    found = find_form(measure)
+    if found is not None:
+        return found
     why = "has no form that sums over stimuli"
     if isinstance(measure, CKA | RSA | MutualKNN):
         why = (

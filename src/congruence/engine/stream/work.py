@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from congruence.engine.job import Cell, Job, OnError
+from congruence.engine.job import Cell, Job, OnError, Row
 from congruence.engine.stream.moments import Pair
 from congruence.engine.stream.scan import Residual, Scanner
 from congruence.engine.stream.sums import Sums, gather
 from congruence.engine.stream.values import DistanceForm, Factor, Form, form_of
-from congruence.engine.tiles import describe
+from congruence.engine.tiles import Wanted, describe, rows_of
 from congruence.errors import CongruenceError
 from congruence.measures import Finding, Measure
 
@@ -48,29 +48,37 @@ States = dict[tuple[str, int], Any]
 
 
 class Work:
-    """What is to be computed, and the cells that are done.
+    """What is to be computed from sums, a group of pairs at a time.
 
     Parameters
     ----------
     job : Job
-        Representations (placeholders), measures and pairs.
+        Representations, measures and pairs.
     scanner : Scanner
         What reads them.
+    wanted : mapping of str to ndarray of bool, shape (len(job.a), len(job.b))
+        Which cells to compute, by the label of the measure.
     on_error : {"raise", "record"}
         See `stream_comparison`.
     """
 
-    def __init__(self, job: Job, scanner: Scanner, on_error: OnError) -> None:
+    def __init__(self, job: Job, scanner: Scanner, wanted: Mapping[str, Wanted], on_error: OnError) -> None:
         self._job, self._scanner, self._on_error = job, scanner, on_error
         self._forms: dict[str, Form[Any]] = {}
         self._reasons: dict[tuple[str, int], str] = {}
         self._cells: dict[Place, Cell] = {}
         everyone = range(len(scanner.streams))
-        for measure in job.measures:
+        measures = [measure for measure in job.measures if measure.label in wanted]
+        for measure in measures:
             form = self._attempt(measure.label, everyone, partial(form_of, measure, job.n))
             if form is not None:
                 self._forms[measure.label] = form
                 self._check_sizes(measure)
+        self._places: dict[Pair, list[Place]] = {}
+        for label, cells in wanted.items():
+            for i, j in np.argwhere(cells).tolist():
+                place = Place(label, i, j, job.b_index(j))
+                self._places.setdefault(place.pair, []).append(place)
 
     def _check_sizes(self, measure: Measure[Any]) -> None:
         """Refuse representations that are too small for a measure, as in memory."""
@@ -96,27 +104,33 @@ class Work:
 
     # ---- what is wanted ----------------------------------------------------------------------------------------------
 
-    def _places(self) -> Iterator[Place]:
-        for measure in self._job.measures:
-            for i, j in np.argwhere(self._job.to_compute(measure)).tolist():
-                yield Place(measure.label, i, j, self._job.b_index(j))
-
     def pairs(self) -> list[Pair]:
         """Return the pairs of representations that need sums."""
-        possible = (p for p in self._places() if not self._reason(p.measure, p.row, p.second))
-        return list(dict.fromkeys(place.pair for place in possible))
+        return [
+            pair
+            for pair, places in self._places.items()
+            if not all(self._reason(p.measure, p.row, p.second) for p in places)
+        ]
+
+    def size(self, group: Iterable[Pair]) -> int:
+        """Return how many cells some pairs have."""
+        return sum(len(self._places[pair]) for pair in group)
+
+    def refused(self) -> list[Row]:
+        """Return the rows of the pairs that need no sums, since it is known why they fail."""
+        needed = set(self.pairs())
+        return self._rows(pair for pair in self._places if pair not in needed)
 
     # ---- computing ---------------------------------------------------------------------------------------------------
 
-    def compute(self, group: Collection[Pair]) -> None:
-        """Compute all cells of some pairs."""
+    def compute(self, group: Sequence[Pair]) -> list[Row]:
+        """Return all cells of some pairs, row by row."""
         start = time.perf_counter()
-        pairs = frozenset(group)
-        places = [p for p in self._places() if p.pair in pairs and not self._reason(p.measure, p.row, p.second)]
+        places = [p for pair in group for p in self._places[pair] if not self._reason(p.measure, p.row, p.second)]
         forms: dict[int, list[Form[Any]]] = {i: [] for pair in group for i in pair}
         for label, i in dict.fromkeys((p.measure, i) for p in places for i in p.pair):
             forms[i].append(self._forms[label])
-        sums = gather(self._scanner, list(group), forms)
+        sums = gather(self._scanner, group, forms)
         states = self._prepared(places, sums)
         for place in places:
             self._cells[place] = self._cell(place, states, sums)
@@ -124,6 +138,7 @@ class Work:
         seconds = (time.perf_counter() - start) / max(len(places), 1)
         for place in places:
             self._cells[place] = replace(self._cells[place], seconds=seconds)
+        return self._rows(group)
 
     def _prepared(self, places: Sequence[Place], sums: Sums) -> States:
         """Return the states of all representations that did not fail, by measure and number."""
@@ -176,16 +191,15 @@ class Work:
             value = found.form.from_chord(found.a, found.b, found.residual.norm)
             self._cells[place] = Cell(status="failed", reason=reason) if reason else _done(value)
 
-    def rows(self) -> dict[tuple[str, str], dict[str, Cell]]:
-        """Return all cells by measure and row, then by column; those never computed carry the reason."""
-        found: dict[tuple[str, str], dict[str, Cell]] = {}
-        for place in self._places():
-            cell = self._cells.get(place)
+    def _rows(self, group: Iterable[Pair]) -> list[Row]:
+        """Return the cells of some pairs, which are forgotten; those never computed carry the reason."""
+        found: dict[str, dict[tuple[int, int], Cell]] = {}
+        for place in (place for pair in group for place in self._places[pair]):
+            cell = self._cells.pop(place, None)
             if cell is None:
                 cell = Cell(status="failed", reason=self._reason(place.measure, place.row, place.second))
-            row = found.setdefault((place.measure, self._job.a[place.row].name), {})
-            row[self._job.b[place.column].name] = cell
-        return found
+            found.setdefault(place.measure, {})[place.row, place.column] = cell
+        return [row for m in self._job.measures for row in rows_of(self._job, m, found.get(m.label, {}))]
 
 
 def _done(finding: Finding) -> Cell:
