@@ -1,7 +1,33 @@
-"""Benchmarks of the measures themselves: they should notice what changes function, and ignore what does not."""
+"""Benchmarks of the measures themselves: they should notice what changes function, and ignore what does not.
+
+A benchmark yields cases (representations of real trained networks, and what is known about them) and scores comparisons
+of them; it never computes a measure. ``run`` brings both together; ``score`` needs nothing but tables that someone has.
+"""
 
 from __future__ import annotations
 
+from congruence.benchmarks._base import REGISTRY, TIERS, Benchmark, Case, Score, benchmark, likeness, register
+from congruence.benchmarks._user import user_measure
+from congruence.benchmarks.layer_identification import LayerIdentification
+from congruence.benchmarks.running import BenchmarkRun, all_measures, load_run, run
 from congruence.benchmarks.scoring import SCORES, score, write_scores
 
-__all__ = ["SCORES", "score", "write_scores"]
+__all__ = [
+    "REGISTRY",
+    "SCORES",
+    "TIERS",
+    "Benchmark",
+    "BenchmarkRun",
+    "Case",
+    "LayerIdentification",
+    "Score",
+    "all_measures",
+    "benchmark",
+    "likeness",
+    "load_run",
+    "register",
+    "run",
+    "score",
+    "user_measure",
+    "write_scores",
+]

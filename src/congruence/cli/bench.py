@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from congruence.cli._terminal import console, print_json, print_table, progress
+from congruence.cli._terminal import console, note, plural, print_json, print_table, progress, resumable
 from congruence.errors import OutputExistsError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from congruence.benchmarks import BenchmarkRun
 
 NAME = "bench"
 app = typer.Typer(
@@ -131,11 +135,135 @@ def _show_scores(table: pd.DataFrame, path: Path) -> None:
         for row in means.itertuples()
     ]  # fmt: skip
     print_table(shown, columns, rows, "tnnrrrrrr")
-    shown.print(f"\nMeans over {plural_groups(table)}; every group: {path}", soft_wrap=True)
+    groups = plural(int(table["group"].nunique()) - 1, "group")
+    shown.print(f"\nMeans over {groups}; every group: {path}", soft_wrap=True)
 
 
-def plural_groups(table: pd.DataFrame) -> str:
-    """Return how many groups a table of scores has, in words."""
-    from congruence.cli._terminal import plural
+# ---- benchmarks ------------------------------------------------------------------------------------------------------
 
-    return plural(int(table["group"].nunique()) - 1, "group")
+RUN_EXAMPLES = """[bold]Examples[/bold]
+
+Every measure, in seconds:
+  congruence bench run layer-identification -m all --tier quick --out run
+
+Your own function f(X, Y) beside all others (my_module.py is in this folder):
+  congruence bench run all -m all --also my_module:my_measure --tier quick --out run
+
+Real networks and data; go on after an interruption:
+  congruence bench run layer-identification -m all --tier small --out run --resume"""
+
+
+class TierChoice(StrEnum):
+    """How much."""
+
+    quick = "quick"
+    small = "small"
+    paper = "paper"
+
+
+@app.command("list")
+def list_benchmarks(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """List the benchmarks and what their tiers do."""
+    from congruence import benchmarks
+
+    found: list[dict[str, Any]] = [
+        {"name": test.name, "title": test.title, "source": test.source, "tiers": dict(test.tiers.items())}
+        for test in benchmarks.REGISTRY.values()
+    ]
+    if as_json:
+        print_json(found)
+        return
+    shown = console()
+    for test in found:
+        shown.print(test["name"], style="bold")
+        shown.print(f"  {test['title']} ({test['source']})", soft_wrap=True)
+        for tier, words in test["tiers"].items():
+            shown.print(f"    {tier:<6} {words}", soft_wrap=True)
+    shown.print("\nRun one: congruence bench run NAME -m all --tier quick --out RUN")
+
+
+@app.command("run", epilog=RUN_EXAMPLES)
+def run(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Benchmarks, or all. See: congruence bench list")
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for comparisons, scores, ranking.")],
+    measures: Annotated[
+        list[str] | None,
+        typer.Option("--measure", "-m", metavar="MEASURE", help="A measure, or all; repeatable. \\[default: all]"),
+    ] = None,
+    tier: Annotated[TierChoice, typer.Option(help="Seconds, minutes, or the published setting.")] = TierChoice.quick,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="A function f(X, Y) of yours, ranked beside the rest; repeatable. Add :similarity or :distance to say "
+            "what more means.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish an interrupted run, or add measures to it.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> int:
+    """Test measures on benchmarks and rank them. Exit code 3 if comparisons failed: they count as wrong."""
+    from congruence import benchmarks
+
+    if resume and overwrite:
+        message = "--resume and --overwrite exclude each other; give one of them."
+        raise typer.BadParameter(message)
+    with resumable(out), _stages() as stage:
+        done = benchmarks.run(
+            names,
+            measures or "all",
+            tier=tier.value,
+            out=out,
+            also=also or (),
+            exists="resume" if resume else "overwrite" if overwrite else "error",
+            stage=stage,
+        )
+    if as_json:
+        rows = {"ranking": done.ranking, "scores": done.table}
+        print_json({"run": str(out), **{name: frame.to_dict(orient="records") for name, frame in rows.items()}})
+    else:
+        _show_run(done)
+    return 3 if done.failed else 0
+
+
+@contextmanager
+def _stages() -> Iterator[Any]:
+    """Show what is being done: a bar on a terminal, one line for each new thing in a log."""
+    with progress("Running", "steps") as update:
+        last = ""
+
+        def stage(what: str, done: int, total: int) -> None:
+            nonlocal last
+            if what != last:
+                note(what)
+                last = what
+            if update is not None:
+                update(done, total)
+
+        yield stage
+
+
+def _show_run(done: BenchmarkRun) -> None:
+    shown = console()
+    for (test, case), rows in done.table.groupby(["benchmark", "case"], sort=False):
+        heads = rows[~rows["quantity"].str.contains(":")].pivot(index="measure", columns="quantity", values="value")
+        ranks = rows.drop_duplicates("measure").set_index("measure")[["rank"]]
+        failed = rows.groupby("measure")["failed"].max()
+        shown.print(f"{test}, {case}", style="bold")
+        order = ranks.sort_values("rank", kind="stable").index
+        cells = [
+            (str(ranks["rank"][label]), label, *(f"{heads[q][label]:.3f}" for q in heads.columns), str(failed[label]))
+            for label in order
+        ]
+        print_table(shown, ["", "measure", *heads.columns, "failed"], cells, f"rn{'r' * len(heads.columns)}r")
+        shown.print()
+    shown.print("Mean rank over all cases", style="bold")
+    rows = [(f"{r.mean_rank:.1f}", r.measure, str(r.undefined), str(r.failed)) for r in done.ranking.itertuples()]
+    print_table(shown, ["rank", "measure", "undefined", "failed"], rows, "rnrr")
+    shown.print(f"\nScores: {done.folder / 'scores.csv'}", soft_wrap=True)
