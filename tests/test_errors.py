@@ -15,7 +15,7 @@ BUILTINS = {
     "InputError": ValueError, "ShapeError": ValueError, "AlignmentError": ValueError, "DegenerateError": ValueError,
     "ParameterError": ValueError, "UnknownNameError": LookupError, "ExtractionError": RuntimeError,
     "StoreError": OSError, "CorruptStoreError": OSError, "LockedStoreError": OSError,
-    "OutputExistsError": FileExistsError, "GateError": RuntimeError, "MissingExtraError": ImportError,
+    "OutputExistsError": FileExistsError, "GateError": RuntimeError, "WorkerError": RuntimeError, "MissingExtraError": ImportError,
 }  # fmt: skip
 
 CLASSES = [

@@ -12,6 +12,7 @@ CongruenceError
  │   ├─ CorruptStoreError              bytes that differ from what was written
  │   ├─ LockedStoreError               another process is writing
  │   └─ OutputExistsError (FileExistsError)
+ ├─ WorkerError (RuntimeError)         a process that died before its work was done
  ├─ GateError (RuntimeError)           a gate that cannot be evaluated
  └─ MissingExtraError (ImportError)    an optional dependency that is not installed
 
@@ -84,6 +85,10 @@ class LockedStoreError(StoreError):
 
 class OutputExistsError(StoreError, FileExistsError):
     """An output that exists, without a word on what to do with it."""
+
+
+class WorkerError(CongruenceError, RuntimeError):
+    """A worker, or its scheduler, that died before its work was done."""
 
 
 class GateError(CongruenceError, RuntimeError):

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from congruence.engine.cluster import GO_ON, DaskExecutor, dask_executor
 from congruence.engine.job import Row
 from congruence.engine.tiles import States, Tile
-from congruence.errors import ParameterError
+from congruence.errors import ParameterError, WorkerError
 from congruence.measures.parallel import cores, on_one_core, one_thread_each
-from congruence.validate import require_extra
 
-CONNECT_SECONDS = 10
+
+@runtime_checkable
+class Submits(Protocol):
+    """What tiles need of an executor."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any) -> Any:
+        """Start work elsewhere and return its Future."""
 
 
 @contextmanager
-def opened(spec: Any) -> Iterator[Executor | None]:
+def opened(spec: Any) -> Iterator[Submits | None]:
     """Yield the executor that `spec` names; None computes here.
 
     Parameters
@@ -41,66 +57,90 @@ def opened(spec: Any) -> Iterator[Executor | None]:
         with ProcessPoolExecutor(cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
             yield pool
     elif isinstance(spec, str):
-        with _dask_client(spec) as client:
-            yield client.get_executor()
+        with dask_executor(spec) as remote:
+            yield remote
     elif isinstance(spec, Executor):
         yield spec
     elif callable(getattr(spec, "get_executor", None)):  # a Dask client, without importing Dask
-        yield spec.get_executor()
+        yield DaskExecutor(spec)
+    elif isinstance(spec, Submits):
+        yield spec
     else:
         message = f"executor must be 'serial', 'threads', 'processes', a Dask address or client, or an Executor; got {spec!r}."
         raise ParameterError(message)
 
 
-@contextmanager
-def _dask_client(address: str) -> Iterator[Any]:
-    """Yield a client of a scheduler, or of workers of our own (``"local:4"``)."""
-    kind, _, count = address.partition(":")
-    if kind != "local" and "://" not in address:
-        message = f"executor must be 'serial', 'threads', 'processes', 'local:N' or a scheduler's address such as 'tcp://host:8786'; got {address!r}."
-        raise ParameterError(message)
-    distributed = require_extra("distributed", "dask", "Dask")
-    if kind == "local":
-        if not count.isdigit() or int(count) < 1:
-            message = f"'{address}': write local:N with N workers, such as local:4."
-            raise ParameterError(message)
-        with (
-            distributed.LocalCluster(
-                n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
-            yield client
-        return
-    try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, TimeoutError) as error:
-        message = f"No Dask scheduler answers at {address} within {CONNECT_SECONDS} s; start one, or check the address."
-        raise ParameterError(message) from error
-    with client:
-        yield client
-
-
-def compute_tiles(tiles: Sequence[Tile], executor: Executor | None) -> Iterator[tuple[Tile, list[Row]]]:
+def compute_tiles(tiles: Iterable[Tile], executor: Submits | None) -> Iterator[tuple[Tile, list[Row]]]:
     """Yield every tile with its rows as it is finished.
 
     Here, states are kept from one tile to the next, and the cores share the work inside a tile. Elsewhere every tile is
     one piece of work on one core. The numbers are the same to the last bit, since they do not depend on how many cores
     take part.
+
+    Raises
+    ------
+    WorkerError
+        If the process that computed a tile died. Tiles that were finished by then have been yielded.
     """
     if executor is None:
         yield from _here(tiles)
         return
-    futures: dict[Future[list[Row]], Tile] = {executor.submit(compute_alone, tile): tile for tile in tiles}
+    left, running = iter(tiles), dict[Future[list[Row]], Tile]()
     try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        while True:
+            # A few more than there are workers: what has been sent off takes memory, here and at a scheduler.
+            for tile in itertools.islice(left, max(0, _most_at_once(executor) - len(running))):
+                running[_sent(executor, tile)] = tile
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=_has_failed):  # those that succeeded first: they are recorded
+                yield running.pop(future), _rows(future, executor)
     finally:
-        for future in futures:
+        for future in running:
             future.cancel()
 
 
-def _here(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, list[Row]]]:
+def _most_at_once(executor: Submits) -> int:
+    """Return how many tiles may be under way."""
+    return 2 * max(1, executor.slots) if isinstance(executor, DaskExecutor) else 4 * cores()
+
+
+def _sent(executor: Submits, tile: Tile) -> Future[list[Row]]:
+    try:
+        future = executor.submit(compute_alone, tile.to_send())
+    except BrokenExecutor as error:
+        raise _broken(error) from error
+    if not isinstance(future, Future):
+        message = (
+            f"{type(executor).__name__}.submit must return a concurrent.futures.Future; got {type(future).__name__}."
+        )
+        raise ParameterError(message)
+    return future
+
+
+def _has_failed(future: Future[list[Row]]) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
+def _rows(future: Future[list[Row]], executor: Submits) -> list[Row]:
+    """Return the rows of a tile; of an error that is not the tile's own, say what it means."""
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise _broken(error) from error
+    except (Exception, CancelledError) as error:
+        lost = executor.lost(error) if isinstance(executor, DaskExecutor) else None
+        if lost is None:
+            raise
+        raise lost from error
+
+
+def _broken(error: BrokenExecutor) -> WorkerError:
+    return WorkerError(f"A worker process died before its tile was done ({error}). {GO_ON}")
+
+
+def _here(tiles: Iterable[Tile]) -> Iterator[tuple[Tile, list[Row]]]:
     states: States | None = None
     label = ""
     for tile in tiles:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Sequence
+from io import BufferedReader
 from typing import Any, BinaryIO
 
 import google_crc32c
@@ -136,7 +137,7 @@ def write_state(file: BinaryIO, made_from: Document, document: Document, arrays:
         file.write(_bytes(values))
 
 
-def read_state(file: BinaryIO, made_from: Document) -> tuple[Document, list[Array]] | None:
+def read_state(file: BufferedReader, made_from: Document) -> tuple[Document, list[Array]] | None:
     """Return what `write_state` wrote; None if it is damaged or was made from something else."""
     prefix = file.read(24)
     size, crc = int.from_bytes(prefix[8:16], "little"), int.from_bytes(prefix[16:24], "little")
@@ -152,19 +153,19 @@ def read_state(file: BinaryIO, made_from: Document) -> tuple[Document, list[Arra
     for entry in header["arrays"]:
         file.seek(-file.tell() % _ALIGNMENT, 1)
         values = np.empty(entry["shape"], np.dtype(entry["dtype"]))
-        if file.readinto(_bytes(values)) != values.nbytes or _crc(values) != entry["crc"]:  # type: ignore[attr-defined]
+        if file.readinto(_bytes(values)) != values.nbytes or _crc(values) != entry["crc"]:
             return None
         arrays.append(_laid_out(values, tuple(entry["strides"])))
     return header["state"], arrays
 
 
-def _bytes(values: Array) -> Array:
+def _bytes(values: Array) -> memoryview:
     """Return the bytes of a contiguous array, without copying them."""
-    return values.reshape(-1).view(np.uint8)
+    return values.reshape(-1).view(np.uint8).data
 
 
 def _crc(values: Array) -> int:
-    return int(google_crc32c.value(_bytes(values)))
+    return int(google_crc32c.value(values.reshape(-1).view(np.uint8)))
 
 
 def _laid_out(values: Array, strides: tuple[int, ...]) -> Array:

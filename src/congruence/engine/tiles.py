@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,12 @@ class Tile:
     def size(self) -> int:
         """Number of cells."""
         return int(self.wanted.sum())
+
+    def to_send(self) -> Tile:
+        """Return the tile as it goes to another process: who reads representations from disk needs no ids."""
+        light = {id(r): replace(r, ids=None) if isinstance(r, Deferred) else r for r in self.job.representations}
+        a, b = (tuple(light[id(r)] for r in side) for side in (self.job.a, self.job.b))
+        return replace(self, job=replace(self.job, a=a, b=b))
 
     def compute(self, states: States | None = None) -> list[Row]:
         """Return the wanted cells, row by row.
