@@ -413,7 +413,7 @@ def test_workers_use_the_cache_by_its_path(cache: StateCache, executor: str, pre
 def layers() -> dict[str, Any]:
     """Wide enough for their states to be worth keeping."""
     rng = np.random.default_rng(0)
-    return {f"l{i}": rng.normal(size=(160, 150)) for i in range(2)}
+    return {f"l{i}": rng.normal(size=(400, 150)) for i in range(2)}
 
 
 def test_runs_that_are_kept_use_the_cache_of_the_user(

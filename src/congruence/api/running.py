@@ -21,6 +21,8 @@ from congruence.engine import (
     Plan,
     Progress,
     Row,
+    StateCache,
+    open_cache,
     require_writable_run,
     run_comparison,
 )
@@ -41,7 +43,7 @@ def compare(
     steps: StepSpec = None,
     inference: None = None,
     executor: Any = None,
-    device: None = None,
+    device: Any = None,
     memory: str | float | None = None,
     out: str | Path | None = None,
     on_error: OnError = "raise",
@@ -49,6 +51,7 @@ def compare(
     align: bool = False,
     exists: Mode = "error",
     dtype: Literal["float32", "float64"] | None = None,
+    cache: str | Path | None = "auto",
     progress: Callable[[Progress], None] | None = None,
 ) -> Comparison:
     """Compare representations: every one of `a` with every one of `b`, by every measure.
@@ -67,8 +70,11 @@ def compare(
     steps : str, Step or list, optional
         How to make (n, p) matrices, such as ``"spatial_mean,pca:components=50"``. By default (n, c, h, w) is flattened,
         (n, t, d) is averaged over its valid tokens, and of a recurrent layer the last valid step is taken.
-    inference, device : None
+    inference : None
         Reserved.
+    device : str or torch.device, optional
+        Where the comparisons are computed: ``"cuda"``, ``"cuda:1"``, ``"cpu"``. By default where the arrays live, which
+        for stores and files is the CPU. On a GPU float32 stays float32, with sums in float64 where it matters.
     executor : optional
         Where the work is done: ``"serial"`` (all cores of this process), ``"threads"``, ``"processes"``, ``"local:4"``
         (four Dask workers here), the address of a Dask scheduler, a Dask Client, or anything with the interface of
@@ -88,6 +94,11 @@ def compare(
         (new representations or measures); or replace it.
     dtype : {"float32", "float64"}, optional
         Precision; by default float64 on the CPU and that of the input on a GPU.
+    cache : path, "auto" or None
+        Folder in which prepared representations are kept from run to run, where preparing them is dearer than reading
+        them; the result is the same to the last bit. By default the one in ``CONGRUENCE_CACHE_DIR``, or
+        ``congruence/states`` in the user's cache folder, for runs with `out`, and none for others. The oldest files go
+        when it holds more than ``CONGRUENCE_CACHE_SIZE`` (5GB).
     progress : callable, optional
         Called with a `Progress` after every row of pairs.
 
@@ -119,7 +130,7 @@ def compare(
     >>> round(float(result.matrix("cka").sel(a="first", b="second")), 12)
     1.0
     """
-    _refuse_reserved(inference=inference, device=device)
+    _refuse_reserved(inference=inference)
     if out is not None:
         require_writable_run(Path(out), _mode(exists))
     request = prepare(
@@ -133,8 +144,9 @@ def compare(
         dtype=dtype,
         memory=memory,
         executor=executor,
+        device=device,
     )
-    result = run(request, out, exists=exists, progress=progress)
+    result = run(request, out, exists=exists, progress=progress, cache=cache)
     warn_of(request.notes, result)
     return result
 
@@ -146,12 +158,13 @@ def plan(
     *,
     steps: StepSpec = None,
     memory: str | float | None = None,
+    device: Any = None,
 ) -> Plan:
     """Return how `compare` would compute this, and what it would cost; print it to read the explanation.
 
     Parameters
     ----------
-    a, b, measures, steps, memory
+    a, b, measures, steps, memory, device
         As in `compare`.
 
     Returns
@@ -164,7 +177,7 @@ def plan(
     ParameterError
         If the budget does not hold one tile of some measure; the message gives the least that works.
     """
-    return prepare(a, b, measures, steps=steps, memory=memory).plan()
+    return prepare(a, b, measures, steps=steps, memory=memory, device=device).plan()
 
 
 def _refuse_reserved(**reserved: object) -> None:
@@ -193,10 +206,12 @@ def run(
     *,
     exists: Mode = "error",
     progress: Callable[[Progress], None] | None = None,
+    cache: str | Path | None = "auto",
 ) -> Comparison:
     """Compute a request and, with `out`, keep it in a run folder; see `compare`."""
+    states = open_cache(cache, kept=out is not None)
     if out is None:
-        return _compute(request, progress)
+        return _compute(request, progress, states)
     folder = Path(out)
     before = earlier.finished(folder, exists)
     if before is not None and exists == "update":
@@ -208,7 +223,7 @@ def run(
     with Journal(folder, earlier.key(request.provenance()), exists) as journal:
         _sweep(folder)
         try:
-            result = _compute(request, progress, journal, known)
+            result = _compute(request, progress, states, journal, known)
         except CongruenceError:
             if fresh and not journal.rows:
                 shutil.rmtree(folder)  # nothing was computed, so nothing is lost
@@ -237,6 +252,7 @@ def write_run(result: Comparison, folder: Path) -> None:
 def _compute(
     request: Request,
     progress: Callable[[Progress], None] | None,
+    states: StateCache | None,
     journal: Journal | None = None,
     known: Sequence[Row] = (),
 ) -> Comparison:
@@ -249,6 +265,8 @@ def _compute(
         dtype=request.dtype,
         memory=request.memory,
         executor=request.executor,
+        device=request.device,
+        cache=states,
         journal=journal,
         known=known,
         progress=progress,

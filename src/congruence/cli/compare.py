@@ -115,6 +115,21 @@ def command(
         str | None,
         typer.Option(metavar="ADDR", help="Compute on Dask: local:4 for four workers here, or tcp://host:8786."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="Compute on cuda, cuda:1, ... \\[default: the CPU]"),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for prepared representations, which later runs read instead of preparing them again. "
+            "\\[default: CONGRUENCE_CACHE_DIR, or congruence/states in your cache folder]",
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep no prepared representations and use none.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print how it would be computed and what it would cost, and stop.")
     ] = False,
@@ -131,6 +146,9 @@ def command(
     gates = [_gates.parse_gate(text, "under") for text in fail_under or ()]
     gates += [_gates.parse_gate(text, "over") for text in fail_over or ()]
     require_writable_run(out, mode)
+    if cache is not None and no_cache:
+        message = "--cache and --no-cache exclude each other; give one of them."
+        raise typer.BadParameter(message)
     request = api.prepare(
         a,
         b,
@@ -141,13 +159,14 @@ def command(
         on_error=on_error.value,
         memory=memory,
         executor=dask,
+        device=device,
     )
     plan = request.plan()
     if explain:
         typer.echo(str(plan))
         return 0
     scope = _gates.scope_of(request, gates, None if gate is None else gate.value)
-    result = _run(request, out, mode)
+    result = _run(request, out, mode, None if no_cache else cache or "auto")
     verdicts = _gates.judge(result, gates, scope, within=request.b is None)
     if as_json:
         print_json(_as_json(request, result, verdicts, out))
@@ -167,13 +186,13 @@ def _mode(*, resume: bool, update: bool, overwrite: bool) -> Mode:
     return chosen[0] if chosen else "error"
 
 
-def _run(request: Request, out: Path, mode: Mode) -> Comparison:
+def _run(request: Request, out: Path, mode: Mode, cache: Path | str | None) -> Comparison:
     """Compute; an interruption keeps what is done and says how to go on."""
     from congruence import api
 
     with resumable(out, update=mode == "update"), progress("Comparing", "pairs") as update:
         report = None if update is None else (lambda p: update(p.done, p.total))
-        return api.run(request, out, exists=mode, progress=report)
+        return api.run(request, out, exists=mode, progress=report, cache=cache)
 
 
 def _code(result: Comparison, verdicts: list[Verdict]) -> int:
