@@ -288,26 +288,6 @@ def _stacked(vectors: Sequence[Array], part: slice) -> Array:
 # ---- pairs of states -------------------------------------------------------------------------------------------------
 
 
-def canonical_pairs(matrix: Array, *, right: bool = True) -> tuple[Array, Array, Array | None]:
-    """Return the thin singular value decomposition of a product of bases from the eigenvectors of the smaller product.
-
-    The vectors of the larger side come from dividing by the singular values, so values below 1e-5 of the largest send
-    the matrix to the full decomposition. Without `right` they are left out if they are the right ones.
-    """
-    xp = array_namespace(matrix)
-    flat = matrix.shape[0] <= matrix.shape[1]
-    small = matrix if flat else xp.matrix_transpose(matrix)
-    eigenvalues, vectors = xp.linalg.eigh(small @ xp.matrix_transpose(small))
-    if float(eigenvalues[0]) < 1e-10 * float(eigenvalues[-1]):
-        return linalg.thin_svd(matrix)
-    rho = xp.sqrt(xp.flip(eigenvalues))
-    own = xp.flip(vectors, axis=1)
-    if flat and not right:
-        return own, rho, None
-    other = (xp.matrix_transpose(own) @ small) / rho[:, None]
-    return (own, rho, other) if flat else (xp.matrix_transpose(other), rho, xp.matrix_transpose(own))
-
-
 def pair_values(
     compare: Callable[[Any, Any], Result], first: Sequence[Any], second: Sequence[Any], *, symmetric: bool
 ) -> list[list[Result]]:
@@ -315,6 +295,18 @@ def pair_values(
     pairs = pairs_of(first, second, symmetric=symmetric)
     threaded = threads_help(first)
     results = parallel(lambda pair: compare(first[pair[0]], second[pair[1]]), pairs, threaded=threaded)
+    return tabulated(results, pairs, first, second, symmetric=symmetric)
+
+
+def tabulated(
+    results: Sequence[Result],
+    pairs: Sequence[tuple[int, int]],
+    first: Sequence[Any],
+    second: Sequence[Any],
+    *,
+    symmetric: bool,
+) -> list[list[Result]]:
+    """Return the table of the results of `pairs_of`, the other half of a symmetric function filled in."""
     table: list[list[Any]] = [[None] * len(second) for _ in first]
     mirrored = symmetric and same_states(first, second)
     for (i, j), result in zip(pairs, results, strict=True):

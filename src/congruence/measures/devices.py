@@ -88,9 +88,11 @@ def move(x: Array, device: str | None) -> Array:
     return torch.tensor(np.asarray(x), device=device)
 
 
-def free_memory(device: str) -> int:
-    """Return how many bytes of an accelerator's memory we may plan with."""
-    torch = require_extra("torch", "torch", f"device='{device}'")
+def free_memory(device: str) -> int | None:
+    """Return how many bytes of an accelerator's memory we may plan with; None where PyTorch cannot tell."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_available():
+        return None
     free, _ = torch.cuda.mem_get_info(device)
     reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch keeps what it frees
     return int(SHARE_OF_FREE * (free + reusable))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -14,9 +14,10 @@ from congruence.errors import Caveat
 from congruence.measures._base import Finding, Findings, Measure, register
 from congruence.measures._info import MeasureInfo, Reference, closure
 from congruence.measures._work import FLOAT, Workload, spectral_work
-from congruence.measures.block import Matrix, canonical_pairs, pair_values, same_states
+from congruence.measures.block import Matrix, pairs_of, same_states, tabulated
 from congruence.measures.cca import floor_caveat
 from congruence.measures.cka import KORNBLITH
+from congruence.measures.spectra import Directions, Result, with_directions
 from congruence.validate import Array, require_same_n
 
 MORCOS = Reference(
@@ -119,10 +120,10 @@ class PWCCA(Measure[WeightedState]):
     def examine_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Findings:
         """Return all values with their caveats, from eigenvectors of the smaller product, over the cores."""
         if self.weights != "mean" and same_states(first, second):
-            both = pair_values(self._both_ways, first, second, symmetric=True)
+            both = self._table(self._both_ways, first, second, symmetric=True)
             table = [[ways[i > j] for j, ways in enumerate(row)] for i, row in enumerate(both)]
         else:
-            table = pair_values(self._one_way, first, second, symmetric=self.weights == "mean")
+            table = self._table(self._one_way, first, second, symmetric=self.weights == "mean")
         caveats = {(i, j): found.caveats for i, row in enumerate(table) for j, found in enumerate(row) if found.caveats}
         return Findings(np.array([[found.value for found in row] for row in table], dtype=np.float64), caveats)
 
@@ -130,14 +131,34 @@ class PWCCA(Measure[WeightedState]):
         """Return all values (see `examine_block`)."""
         return self.examine_block(first, second).values
 
-    def _one_way(self, a: WeightedState, b: WeightedState) -> Finding:
-        """Return the value of (a, b)."""
-        pairs = canonical_pairs(_overlap(a, b), right=self._weighs_second(a.rank, b.rank))
-        return self.weigh(pairs, a.coordinates, b.coordinates, a.n)
+    def _table(
+        self,
+        examine: Callable[[WeightedState, WeightedState, Directions], Result],
+        first: Sequence[WeightedState],
+        second: Sequence[WeightedState],
+        *,
+        symmetric: bool,
+    ) -> list[list[Result]]:
+        """Return what `examine` makes of all pairs and their canonical directions."""
+        pairs = pairs_of(first, second, symmetric=symmetric)
+        sides = [(first[i], second[j]) for i, j in pairs]
+        for a, b in sides:
+            require_same_n(a.n, b.n)
+        within = same_states(first, second)
+        found = with_directions(
+            [(a.basis, b.basis) for a, b in sides],
+            lambda place, directions: examine(*sides[place], directions),
+            right=[within or self._weighs_second(a.rank, b.rank) for a, b in sides],
+        )
+        return tabulated(found, pairs, first, second, symmetric=symmetric)
 
-    def _both_ways(self, a: WeightedState, b: WeightedState) -> tuple[Finding, Finding]:
+    def _one_way(self, a: WeightedState, b: WeightedState, directions: Directions) -> Finding:
+        """Return the value of (a, b)."""
+        return self.weigh(directions, a.coordinates, b.coordinates, a.n)
+
+    def _both_ways(self, a: WeightedState, b: WeightedState, directions: Directions) -> tuple[Finding, Finding]:
         """Return the values of (a, b) and (b, a), which have the same canonical directions."""
-        left, rho, right = canonical_pairs(_overlap(a, b))
+        left, rho, right = directions
         transpose = array_namespace(rho).matrix_transpose
         there = self.weigh((left, rho, right), a.coordinates, b.coordinates, a.n)
         return there, self.weigh((transpose(right), rho, transpose(left)), b.coordinates, a.coordinates, a.n)
@@ -146,7 +167,7 @@ class PWCCA(Measure[WeightedState]):
         """Return whether weights come from the second side, too or only."""
         return self.weights == "mean" or (self.weights == "smaller" and rank_b < rank_a)
 
-    def weigh(self, pairs: tuple[Array, Array, Array | None], first: Array, second: Array, n: int) -> Finding:
+    def weigh(self, pairs: Directions, first: Array, second: Array, n: int) -> Finding:
         """Return the weighted mean of canonical correlations from their decomposition, with its caveats.
 
         Parameters

@@ -1,4 +1,4 @@
-"""Sums of singular values of many matrix products: over the cores on the CPU, in stacks on an accelerator.
+"""Singular values and vectors of many matrix products: over the cores on the CPU, in stacks on an accelerator.
 
 On the CPU a sum comes from the eigenvalues of the smaller M Mᵀ, a fraction of the work of a singular value decomposition.
 An accelerator is at its best in matrix products and poor at decompositions, so larger stacks go through polar iterations
@@ -10,8 +10,9 @@ Chen & Chow 2014, A stable scaling of Newton-Schulz for improving the sign funct
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -32,6 +33,12 @@ ACCURACY = 1e-12
 
 Product = tuple[Array, Array]
 """Two factors F (n, r) and G (n, s) of a product FᵀG."""
+
+
+Directions = tuple[Array, Array, Array | None]
+"""Left singular vectors (r, m), singular values (m,), and right singular vectors (m, s) where they are asked for."""
+
+Result = TypeVar("Result")
 
 
 def batched(example: Array) -> bool:
@@ -156,3 +163,92 @@ def _scales(least: float, enough: float) -> tuple[float, ...]:
         least = min(0.5 * scale * u * (3 - (scale * u) ** 2) for u in (least, 1.0))
         found.append(scale)
     return tuple(found)
+
+
+# ---- singular vectors ------------------------------------------------------------------------------------------------
+
+
+def with_directions(
+    products: Sequence[Product], work: Callable[[int, Directions], Result], *, right: Sequence[bool]
+) -> list[Result]:
+    """Return what `work` makes of the place and the singular vectors of every product.
+
+    Parameters
+    ----------
+    products : sequence of (array, array), shapes (n, r) and (n, s)
+        Factors of the products.
+    work : callable
+        Called with the place of a product and its decomposition, which is not kept.
+    right : sequence of bool
+        Whether the right singular vectors of a product are needed.
+    """
+    if not products:
+        return []
+    if not batched(products[0][0]):
+
+        def one(place: int) -> Result:
+            first, second = products[place]
+            cross = array_namespace(first, second).matrix_transpose(first) @ second
+            return work(place, directions(cross, right=right[place]))
+
+        return parallel(one, range(len(products)), threaded=on_cpu(products[0][0]))
+    results: dict[int, Result] = {}
+    for places, stack in stacks(products):
+        for place, found in zip(places, _directions_of_stack(stack), strict=True):
+            swapped = products[place][0].shape[1] > products[place][1].shape[1]
+            results[place] = work(place, _transposed(found) if swapped else found)
+    return [results[place] for place in range(len(products))]
+
+
+def directions(matrix: Array, *, right: bool = True) -> Directions:
+    """Return the thin singular value decomposition from the eigenvectors of the smaller product of the matrix with itself.
+
+    The vectors of the larger side come from dividing by the singular values, so values below 1e-5 of the largest send
+    the matrix to the full decomposition. Without `right` they are left out if they are the right ones.
+    """
+    xp = array_namespace(matrix)
+    flat = matrix.shape[0] <= matrix.shape[1]
+    small = matrix if flat else xp.matrix_transpose(matrix)
+    own, rho, clear = _own_vectors(small)
+    if not bool(clear):
+        return linalg.thin_svd(matrix)
+    if flat and not right:
+        return own, rho, None
+    found = own, rho, _other_vectors(own, rho, small)
+    return found if flat else _transposed(found)
+
+
+def _directions_of_stack(stack: Array) -> Iterator[Directions]:
+    """Yield the singular vectors of every matrix of a stack (k, r, s), r <= s."""
+    own, rho, clear = _own_vectors(stack)
+    other = _other_vectors(own, rho, stack)
+    for place, is_clear in enumerate(linalg.to_numpy(clear)):
+        yield (own[place], rho[place], other[place]) if is_clear else linalg.thin_svd(stack[place])
+
+
+def _own_vectors(small: Array) -> tuple[Array, Array, Array]:
+    """Return the singular vectors (..., r, r) and values (..., r) of the smaller side, and whether the values are clear.
+
+    In float64 whatever the precision, for the eigenvalues are squares; returned in that of the matrices.
+    """
+    xp = array_namespace(small)
+    double = xp.astype(small, xp.float64, copy=False)
+    eigenvalues, vectors = xp.linalg.eigh(double @ xp.matrix_transpose(double))
+    clear = eigenvalues[..., 0] >= 1e-10 * eigenvalues[..., -1]
+    rho = xp.sqrt(xp.clip(xp.flip(eigenvalues, axis=-1), 0.0, None))
+    own = xp.flip(vectors, axis=-1)
+    return xp.astype(own, small.dtype, copy=False), xp.astype(rho, small.dtype, copy=False), clear
+
+
+def _other_vectors(own: Array, rho: Array, small: Array) -> Array:
+    """Return the singular vectors (..., m, s) of the larger side; without meaning where a value is 0."""
+    xp = array_namespace(small)
+    least = float(xp.finfo(small.dtype).smallest_normal)
+    return (xp.matrix_transpose(own) @ small) / xp.clip(rho, least, None)[..., :, None]
+
+
+def _transposed(found: tuple[Array, Array, Any]) -> Directions:
+    """Return the decomposition of the transposed matrix."""
+    left, rho, right = found
+    transpose = array_namespace(rho).matrix_transpose
+    return transpose(right), rho, transpose(left)
