@@ -508,10 +508,77 @@ def test_an_os_error_without_a_number_is_a_fault(here, monkeypatch):
     assert congruence(*COMPARE).code == 70
 
 
-def test_a_reader_that_goes_away_is_no_error(here):
-    shell = f"{sys.executable} -m congruence measures | head -1"
-    outcome = subprocess.run(["bash", "-c", f"set -o pipefail; {shell}"], capture_output=True, text=True, timeout=60)
-    assert "Traceback" not in outcome.stderr
+@pytest.mark.parametrize("options", [[], ["--json"], ["cka"]])
+def test_a_reader_that_goes_away_ends_the_command_quietly(options):
+    command = [sys.executable, "-m", "congruence", "measures", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        started.stdout.close()  # before anything can have been printed
+        assert started.stderr.read() == ""
+        assert started.wait(60) == 141  # 128 + SIGPIPE, as of every other command
+
+
+def test_without_a_command_there_is_help_and_nothing_else():
+    outcome = process()
+    assert outcome.returncode == 2
+    assert "Usage: congruence" in outcome.stdout + outcome.stderr
+    assert "error" not in outcome.stderr
+
+
+def test_options_of_python_are_named_as_they_are_given_here(here):
+    assert congruence(*COMPARE).code == 0
+    again = congruence(*COMPARE).error
+    assert again == "run exists. Continue it with --resume, add to it with --update, or replace it with --overwrite."
+    with pytest.raises(cg.OutputExistsError, match="Continue it with exists='resume', add to it with exists='update'"):
+        cg.compare("base.npz", "tuned.npz", measures="cka", out="run")
+    np.save("flat.npy", np.ones((60, 3)))
+    constant = congruence("compare", "base.npz", "flat.npy", "-o", "other").error
+    assert "go on without it with --on-error record." in constant
+    constant = congruence("compare", "base.npz", "flat.npy", "-o", "other", "--on-error", "record")
+    assert "on_error" not in constant.out
+    other = congruence("compare", "base.npz", "other.npz", "-m", "cka", "-o", "run", "--resume").error
+    assert "Add to it with --update, replace it with --overwrite" in other
+
+
+@pytest.mark.parametrize(
+    ("python", "here"),
+    [
+        ("go on with resume=True.", "go on with --resume."),
+        ("use pairs='all'.", "use --pairs all."),
+        ("such as measures=['cka'].", "such as -m cka."),
+        ("device='cuda' was asked for", "--device cuda was asked for"),
+        ("shape=(3, 4) and dtype=float32", "shape=(3, 4) and dtype=float32"),
+    ],
+)
+def test_messages_in_the_words_of_the_command_line(python, here):
+    assert _terminal.on_command_line(python) == here
+
+
+def test_characters_that_change_how_names_read_are_shown_as_escapes(here):
+    names = ["a\u202eb", "a\u2066b\u2069", "esc\x1b[31mape", "two\nlines"]
+    rng = np.random.default_rng(0)
+    np.savez("odd.npz", **{name: rng.normal(size=(12, 3)) for name in names})
+    outcome = congruence("compare", "odd.npz", "-m", "cka", "-o", "run")
+    assert outcome.code == 0, outcome.err
+    for shown in (r"a\u202eb", r"a\u2066b\u2069", r"esc\u001b[31mape", r"two\nlines"):
+        assert shown in outcome.out
+    page = (here / "run" / "report.html").read_text("utf-8")
+    for character in "\u202e\u2066\u2069\x1b":
+        assert character not in outcome.out + page
+        assert f"\\u{ord(character):04x}" in page
+        assert f'"\\u{ord(character):04x}' not in page.replace("\\\\", "")  # nor in what the script unpacks
+    wrong = congruence("compare", "odd.npz", "-m", "c\u202eka", "-o", "other")
+    assert "'c\\u202eka'" in wrong.error
+
+
+def test_a_narrow_terminal_gets_no_empty_line_for_a_table_without_a_head(capsys):
+    from rich.console import Console
+
+    for width in (24, 40, 60):
+        rows = [("source", "Kornblith and others 2019 " * 4), ("", "and more")]
+        _terminal.print_table(Console(width=width, markup=False, highlight=False), ["", ""], rows, "nt")
+        lines = capsys.readouterr().out.splitlines()
+        assert all(line.strip() for line in lines)
+        assert max(map(len, lines)) <= width or width == 24
 
 
 def test_warnings_of_others_are_shown_as_python_does(here, capsys):

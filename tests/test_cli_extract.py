@@ -246,6 +246,7 @@ def test_inspect_lists_every_problem_and_repair_is_a_resume(here):
     assert outcome.code == 2
     assert outcome.out.count("corrupt") >= len(whole)
     assert "more problems above" in outcome.error
+    assert outcome.error.count("acts.zarr") == 1
     assert congruence(*command, "--resume").code == 0
     assert congruence("inspect", "acts.zarr").code == 0
     for name, values in whole.items():

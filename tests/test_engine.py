@@ -399,7 +399,7 @@ def test_every_prefix_of_a_journal_resumes_to_the_same_result(tmp_path: Any) -> 
 
 def test_runs_are_resumed_with_the_same_inputs_only(tmp_path: Any) -> None:
     compared(tmp_path / "run")
-    with pytest.raises(OutputExistsError, match="exists. Continue it with resume"):
+    with pytest.raises(OutputExistsError, match="exists. Continue it with exists='resume'"):
         compared(tmp_path / "run")
     with pytest.raises(StoreError, match=r"was started with other inputs \(inputs: \"k\" then, \"other\" now\)"):
         compared(tmp_path / "run", "resume", key="other")

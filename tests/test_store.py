@@ -413,7 +413,9 @@ def test_a_failure_keeps_the_batches_before_it(tmp_path: Path, small_chunks: Non
 
     with pytest.raises(RuntimeError, match="forward"):
         fail()
-    with pytest.raises(StoreError, match="s is incomplete: .* Resume the extraction, or read .* allow_incomplete=True"):
+    with pytest.raises(
+        StoreError, match="s is incomplete: .* Finish it first: extract the same again with resume=True"
+    ):
         Activations(tmp_path / "s")
     partial = Activations(tmp_path / "s", allow_incomplete=True)
     assert (partial.n, partial.complete, partial.content_hash("seq")) == (15, False, None)
@@ -491,11 +493,14 @@ def test_recorded_batches_must_be_given_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contract", "message"),
     [
-        ({"fingerprint": "other", "layers": ["seq", "flat"]}, 'another fingerprint: "abc" there, "other" now'),
-        ({"fingerprint": "abc"}, r'another layers: \["seq", "flat"\] there, null now'),
+        (
+            {"fingerprint": "other", "layers": ["seq", "flat"]},
+            r'other settings \(fingerprint: "abc" then, "other" now\)',
+        ),
+        ({"fingerprint": "abc"}, r'\(layers: \["seq", "flat"\] then, null now\)'),
         (
             {"fingerprint": "abc", "layers": ["seq", "flat"], "dtype": "x" * 99},
-            r'another dtype: null there, "x+\.\.\. now',
+            r'dtype: null then, "x+\.\.\. now',
         ),
     ],
 )
@@ -510,10 +515,10 @@ def test_resuming_under_another_contract_is_refused(store: Path, contract: dict[
 
 def test_an_existing_store_needs_a_word(store: Path) -> None:
     with pytest.raises(
-        OutputExistsError, match="run.zarr exists. Continue it with resume, or replace it with overwrite"
+        OutputExistsError, match="run.zarr exists. Continue it with resume=True, or replace it with overwrite=True"
     ):
         StoreWriter(store, provenance={})
-    with pytest.raises(ParameterError, match="resume and overwrite exclude each other"):
+    with pytest.raises(ParameterError, match="resume=True and overwrite=True exclude each other"):
         StoreWriter(store, provenance={}, resume=True, overwrite=True)
     with StoreWriter(store, provenance={}, overwrite=True) as writer:
         assert writer.batches == 0

@@ -350,7 +350,7 @@ def require_varying(x: Array, name: str = "X", eps: float | None = None) -> None
     xp = array_namespace(x)
     low, high = xp.min(x, axis=0), xp.max(x, axis=0)
     if bool(xp.all(high - low <= ROUNDING * (eps or float(xp.finfo(x.dtype).eps)) * xp.maximum(-low, high))):
-        message = f"{name} is constant: every stimulus has the same values, so no similarity is defined. Leave it out, or go on without it with on_error='record' (--on-error record)."
+        message = f"{name} is constant: every stimulus has the same values, so no similarity is defined. Leave it out, or go on without it with on_error='record'."
         raise DegenerateError(message)
 
 

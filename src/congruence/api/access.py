@@ -60,7 +60,5 @@ def load(run: str | Path) -> Comparison:
     folder = Path(run)
     if not is_run(folder) or (folder / RESULT).exists():
         return Comparison.load(folder)
-    message = (
-        f"{run} holds a comparison that was interrupted. Finish it: repeat its command with --resume (exists='resume')."
-    )
+    message = f"{run} holds a comparison that was interrupted. Finish it: compare the same again with exists='resume'."
     raise StoreError(message)

@@ -1,7 +1,7 @@
 """The app: its commands, and what becomes of errors.
 
 Exit codes: 0 done; 1 a gate failed; 2 wrong usage or bad input; 3 finished with failed pairs; 70 a fault in congruence
-(with its traceback); 130 interrupted.
+(with its traceback); 130 interrupted; 141 the reader of the output went away (``| head``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ABOUT = (
     "Record what the layers of a model put out (extract), compare recordings or arrays layer by layer (compare), and "
     "read the result as a table, a page (report.html) or in Python (congruence.load). Start with: congruence demo"
 )
-USAGE, FAULT, INTERRUPTED = 2, 70, 130
+USAGE, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 
 app = typer.Typer(
     name="congruence",
@@ -67,7 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or os.environ.get("CONGRUENCE_DEBUG", "") not in {"", "0"}
-    sys.exit(run([argument for argument in given if argument != "--debug"], debug=debug))
+    code = run([argument for argument in given if argument != "--debug"], debug=debug)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = PIPE_CLOSED
+    if code == PIPE_CLOSED:  # whatever is still in the buffer has no reader, and Python would complain at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]  # a pipe
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str], *, debug: bool = False) -> int:
@@ -78,9 +85,17 @@ def run(arguments: Sequence[str], *, debug: bool = False) -> int:
         try:
             code = app(list(arguments), prog_name="congruence", standalone_mode=False)
         except typer.TyperException as error:
+            if not error.format_message():
+                return USAGE  # without a command: the help has been shown
             return _fail(error.format_message(), debug=debug, hint=_help_hint(error))
         except CongruenceError as error:
             return _fail(str(error), debug=debug)
+        except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):  # rich and typer turn it into exit code 1
+                return PIPE_CLOSED
+            raise
+        except BrokenPipeError:
+            return PIPE_CLOSED
         except OSError as error:
             if error.errno is None:
                 return _fault()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from congruence.cli._terminal import plural, print_table
+from congruence.cli._terminal import on_command_line, plural, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,7 @@ def show_failures(shown: Console, result: Comparison) -> None:
         return
     shown.print(f"\n{plural(len(failures), 'pair')} failed", style="bold red")
     for reason, count in failures["reason"].value_counts().items():
-        shown.print(f"  {count} x {reason}", soft_wrap=True)
+        shown.print(f"  {count} x {on_command_line(str(reason))}", soft_wrap=True)
 
 
 def show_caveats(shown: Console, notes: Sequence[Caveat], result: Comparison) -> None:

@@ -17,26 +17,53 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 WIDTH_OF_LOGS = 140
+LEAST_TEXT = 24
+"""Letters in a line of a column of text, below which it is hard to read."""
 
 
 def console() -> Console:
-    """Return where results go; names such as ``lstm[1]`` are printed as they are."""
+    """Return where results go; names such as ``lstm[1]`` are printed as they are, control characters as escapes."""
     from rich.console import Console
 
+    from congruence.results.markup import visible
+
+    class Visible(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(visible(text), **options)
+
     terminal = sys.stdout.isatty()
-    return Console(markup=False, highlight=False, emoji=False, width=None if terminal else WIDTH_OF_LOGS)
+    return Visible(markup=False, highlight=False, emoji=False, width=None if terminal else WIDTH_OF_LOGS)
 
 
 def complain(message: str) -> None:
     """Print one error line on stderr."""
-    print(f"congruence: error: {message}", file=sys.stderr)
+    note(f"error: {message}")
 
 
 def note(message: str) -> None:
     """Print a remark on stderr."""
-    print(f"congruence: {message}", file=sys.stderr)
+    from congruence.results.markup import visible
+
+    print(f"congruence: {visible(on_command_line(message))}", file=sys.stderr)
+
+
+_IN_PYTHON = (
+    (re.compile(r"\b(resume|overwrite|align)=True\b"), r"--\1"),
+    (re.compile(r"\bexists='(\w+)'"), r"--\1"),
+    (re.compile(r"\bmeasures=\['([^']*)'\]"), r"-m \1"),
+    (re.compile(r"\bon_error='(\w+)'"), r"--on-error \1"),
+    (re.compile(r"\b(pairs|steps|device|dtype|memory)='([^']*)'"), r"--\1 \2"),
+)
+
+
+def on_command_line(text: str) -> str:
+    """Return a message with the options that it names as Python does (``resume=True``) as they are given here."""
+    for pattern, option in _IN_PYTHON:
+        text = pattern.sub(option, text)
+    return text
 
 
 def print_json(value: Any) -> None:
@@ -69,16 +96,19 @@ def print_table(shown: Console, columns: Sequence[str], rows: Sequence[Sequence[
         One letter a column: ``n`` a name, kept whole as long as there is room; ``t`` text; ``r`` a number, never cut: if there is no
         room for all, the table is printed in parts.
     """
+    from congruence.results.markup import visible
+
+    rows = [[visible(cell).replace("\n", "\\n") for cell in row] for row in rows]
     broken = [re.sub(r"([:,=])(?=\S)", r"\1\n", column) for column in columns]
     for heads in (columns, broken):
         made = _table(heads, rows, align)
-        if _width(shown, made) <= shown.width:
+        if _width(shown, made) <= shown.width or _folds(shown, rows, align):
             shown.print(made)
             return
     numbers = [place for place, kind in enumerate(align) if kind == "r"]
     if len(numbers) < 2:
-        for line in (columns, *rows):  # not even one number fits beside its name
-            shown.print("  ".join(line), soft_wrap=True)
+        for line in (*([columns] if any(columns) else []), *rows):  # not even one number fits beside its name
+            shown.print("  ".join(filter(None, line)), soft_wrap=True)
         return
     halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
     for half in halves:
@@ -87,6 +117,15 @@ def print_table(shown: Console, columns: Sequence[str], rows: Sequence[Sequence[
         print_table(shown, [columns[place] for place in kept], cells, "".join(align[place] for place in kept))
         if half is halves[0]:
             shown.print()
+
+
+def _folds(shown: Console, rows: Sequence[Sequence[str]], align: str) -> bool:
+    """Return whether a table without numbers fits once its texts are broken into lines."""
+    longest = (max((len(row[place]) for row in rows), default=0) for place in range(len(align)))
+    least = sum(
+        min(size, LEAST_TEXT) + 2 if kind == "t" else size + 2 for size, kind in zip(longest, align, strict=True)
+    )
+    return "r" not in align and least <= shown.width
 
 
 def _width(shown: Console, made: Table) -> int:

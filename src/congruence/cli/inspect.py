@@ -33,7 +33,7 @@ def command(
         _show(report)
     if not report.ok:
         more = f" ({len(report.problems) - 1} more problems above)" if len(report.problems) > 1 else ""
-        message = f"{store}: {report.problems[0]}{more}"
+        message = f"{report.problems[0]}{more}"
         raise CorruptStoreError(message)
 
 

@@ -49,7 +49,7 @@ def require_writable_run(folder: Path, mode: Mode) -> None:
         message = f"{folder} exists and holds no comparison; it is left alone. Choose another output."
         raise OutputExistsError(message)
     if mode == "error":
-        message = f"{folder} exists. Continue it with resume, add to it with update, or replace it with overwrite."
+        message = f"{folder} exists. Continue it with exists='resume', add to it with exists='update', or replace it with exists='overwrite'."
         raise OutputExistsError(message)
 
 
@@ -131,7 +131,9 @@ class Journal:
             file.truncate(start)
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            message = f"No space left for {self.folder}; what is done stays. Free some space and resume."
+            message = (
+                f"No space left for {self.folder}; what is done stays. Free some space and go on with exists='resume'."
+            )
             raise StoreError(message) from error
 
     def _clear(self) -> None:
@@ -201,7 +203,7 @@ def _require_same_key(old: Mapping[str, Any], new: Mapping[str, Any], folder: Pa
     if not differing:
         return
     details = "; ".join(f"{part}: {_short(old.get(part))} then, {_short(new.get(part))} now" for part in differing)
-    message = f"{folder} was started with other inputs ({details}). Resume with the same ones, or overwrite it."
+    message = f"{folder} was started with other inputs ({details}). Resume with the same ones, or replace it with exists='overwrite'."
     raise StoreError(message)
 
 

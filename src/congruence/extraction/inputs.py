@@ -84,9 +84,10 @@ def call_model(model: nn.Module, batch: Any, index: int) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception as one line."""
+    """Return an exception as one sentence."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def first_tensor(batch: Any, index: int) -> Tensor | PackedSequence:

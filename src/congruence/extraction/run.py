@@ -134,7 +134,7 @@ def extract(
     except ExtractionError as error:
         if not session.names:
             raise  # the first batch failed: there is nothing to go on from
-        message = f"{error} The batches before are kept in {out}; go on from there with resume=True (--resume)."
+        message = f"{error} The batches before are kept in {out}; go on from there with resume=True."
         raise ExtractionError(message) from error
 
 

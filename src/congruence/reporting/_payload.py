@@ -15,6 +15,7 @@ from congruence.figures import Scale
 from congruence.measures import MeasureInfo
 from congruence.reporting._view import View
 from congruence.results import Comparison
+from congruence.results.markup import visible
 from congruence.results.text import coded, read_caveats
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _notes(comparison: Comparison, label: str) -> tuple[Numbers, list[str]]:
     failed = status == "failed"
     said[failed] = ["failed: " + text for text in reason[failed]]
     found = coded(np.concatenate([np.array([""], dtype=object), said.ravel()]))
-    return found.codes[1:], list(found.values)
+    return found.codes[1:], list(map(visible, found.values))
 
 
 def mean_of_blocks(values: Numbers, size: int) -> Numbers:
@@ -91,14 +92,15 @@ def _sum_of_blocks(values: Numbers, size: int) -> Numbers:
 
 def _blocks(names: Sequence[str], size: int) -> list[str]:
     """Return the names of the rows or columns that are shown."""
+    names = list(map(visible, names))
     if size == 1:
-        return list(names)
+        return names
     return [f"{names[k]} … {names[min(k + size, len(names)) - 1]}" for k in range(0, len(names), size)]
 
 
 def _curve(view: View) -> dict[str, Any]:
     """Return the curves over depth."""
-    layers = next(iter(view.curves.values()))["layer"].values.tolist()
+    layers = list(map(visible, next(iter(view.curves.values()))["layer"].values))
     series = []
     for label, curve in view.curves.items():
         level = view.levels[label].sel(a=curve["layer"], b=curve["partner"]).values
@@ -106,7 +108,7 @@ def _curve(view: View) -> dict[str, Any]:
             {
                 "label": label,
                 "group": panel(view.comparison.infos[label]),
-                "partners": curve["partner"].values.tolist(),
+                "partners": list(map(visible, curve["partner"].values)),
                 "values": _plain(curve.values),
                 "levels": _plain(level),
             }

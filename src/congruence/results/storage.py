@@ -212,5 +212,5 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{path} could not be written: {error.strerror or error}. What was there before is untouched, and a run keeps what it has computed: free some space and try again (with resume)."
+        message = f"{path} could not be written: {error.strerror or error}. What was there before is untouched, and a run keeps what it has computed: free some space and try again (with exists='resume')."
         raise StoreError(message) from error

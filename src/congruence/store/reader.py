@@ -49,8 +49,8 @@ class Activations(Mapping[str, Representation]):
         self._root = read_root(self._folder)
         if not self.complete and not allow_incomplete:
             message = (
-                f"{self.path} is incomplete: its run was interrupted or is still going on. Resume the extraction, or "
-                "read what is there with allow_incomplete=True."
+                f"{self.path} is incomplete: its run was interrupted or is still going on. Finish it first: "
+                "extract the same again with resume=True."
             )
             raise StoreError(message)
         self._batches = journal.read_journal(self._folder, complete=self.complete)

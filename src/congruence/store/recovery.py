@@ -114,8 +114,8 @@ def _require_contract(path: Path, recorded: Mapping[str, Any], wanted: Mapping[s
     for key in [*recorded, *wanted]:
         if recorded.get(key) != wanted.get(key):
             message = (
-                f"{path} was started with another {key}: {_short(recorded.get(key))} there, "
-                f"{_short(wanted.get(key))} now. Resume with the same one, or replace the store with overwrite."
+                f"{path} was started with other settings ({key}: {_short(recorded.get(key))} then, "
+                f"{_short(wanted.get(key))} now). Resume with the same ones, or replace the store with overwrite=True."
             )
             raise StoreError(message)
 

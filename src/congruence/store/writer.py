@@ -86,7 +86,7 @@ class StoreWriter:
         flush_seconds: float = 15.0,
     ) -> None:
         if resume and overwrite:
-            message = "resume and overwrite exclude each other."
+            message = "resume=True and overwrite=True exclude each other."
             raise ParameterError(message)
         if is_url(path):
             message = f"A store is written to a local folder; got {path}. Write it locally, then copy it."
@@ -116,7 +116,7 @@ class StoreWriter:
     def _open(self, *, resume: bool, overwrite: bool) -> None:
         existing = is_store(LocalFolder(self.path))
         if existing and not (resume or overwrite):
-            message = f"{self.path} exists. Continue it with resume, or replace it with overwrite."
+            message = f"{self.path} exists. Continue it with resume=True, or replace it with overwrite=True."
             raise OutputExistsError(message)
         if existing and resume:
             self._resume()
@@ -194,7 +194,7 @@ class StoreWriter:
             what = journal.difference(recorded.ids, found)
             message = (
                 f"{self.path}: batch {index} is not the one that was recorded ({what}): a shuffled or changed loader. "
-                "Give the same stimuli in the same order, or replace the store with overwrite."
+                "Give the same stimuli in the same order, or replace the store with overwrite=True."
             )
             raise StoreError(message)
         self._checked += 1
@@ -262,7 +262,7 @@ class StoreWriter:
         expected = len(self._batches) + len(self._pending)
         self._require_checked()
         if self._complete:
-            message = f"{self.path} is complete with {expected} batches; batch {index} is one more. Replace it with overwrite."
+            message = f"{self.path} is complete with {expected} batches; batch {index} is one more. Replace it with overwrite=True."
             raise StoreError(message)
         if index != expected:
             message = f"Batch {index} is not the next one; expected {expected}."
@@ -272,7 +272,7 @@ class StoreWriter:
         if self._checked < self._first:
             message = (
                 f"{self.path} has {self._first} batches and only the first {self._checked} were given again. Give the "
-                "same stimuli in the same order, or replace the store with overwrite."
+                "same stimuli in the same order, or replace the store with overwrite=True."
             )
             raise StoreError(message)
 
