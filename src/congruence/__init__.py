@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from congruence import errors as errors
     from congruence import extraction as extraction
     from congruence import figures as figures
+    from congruence import identifiability as identifiability
     from congruence import measures as measures
     from congruence import reporting as reporting
     from congruence import results as results
@@ -122,6 +123,7 @@ _SUBMODULES = (
     "errors",
     "extraction",
     "figures",
+    "identifiability",
     "measures",
     "reporting",
     "results",

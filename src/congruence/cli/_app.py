@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 import typer
 
 from congruence import __version__
-from congruence.cli import bench, compare, demo, extract, inspect, layers, measures, report
+from congruence.cli import bench, compare, demo, extract, identifiability, inspect, layers, measures, report
 from congruence.cli._terminal import complain, note
 from congruence.errors import CongruenceError, CongruenceWarning
 
@@ -36,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done · 1 a gate failed · 2 wrong usage or bad input · 3 finished with failed pairs",
 )
-for _module in (layers, extract, inspect, compare, report, measures, demo):
+for _module in (layers, extract, inspect, compare, report, measures, identifiability, demo):
     app.command(_module.NAME, epilog=_module.EXAMPLES)(_module.command)
 app.add_typer(bench.app, name=bench.NAME)
 
