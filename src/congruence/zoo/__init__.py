@@ -43,6 +43,9 @@ from congruence.zoo.config import Training as Training
 from congruence.zoo.corruptions import CORRUPTIONS as CORRUPTIONS
 from congruence.zoo.dataset import Dataset as Dataset
 from congruence.zoo.datasets import DATASETS as DATASETS
+from congruence.zoo.images import Digits as Digits
+from congruence.zoo.images import FashionMnist as FashionMnist
+from congruence.zoo.images import Mnist5k as Mnist5k
 from congruence.zoo.population import Population as Population
 from congruence.zoo.population import load as load
 from congruence.zoo.probes import Labelled as Labelled
@@ -51,3 +54,4 @@ from congruence.zoo.progress import ProgressLine as ProgressLine
 from congruence.zoo.progress import Report as Report
 from congruence.zoo.run import train as train
 from congruence.zoo.text import SUBSETS as SUBSETS
+from congruence.zoo.text import Entailment as Entailment

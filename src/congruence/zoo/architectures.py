@@ -27,8 +27,8 @@ class Architecture(Spec):
     """What a network looks like; `build` draws one with the random state of PyTorch."""
 
     modality: ClassVar[str] = "images"
-    stackable: ClassVar[bool] = False
-    """Whether many seeds train faster as one stack than one after the other (docs/zoo.md has the timings)."""
+    stack: ClassVar[int] = 1
+    """How many seeds to train as one stack, where that is faster than one after the other (docs/zoo.md: timings)."""
     head: ClassVar[str] = "logits"
     """The module that is drawn anew when a network is fine-tuned."""
     recipe: ClassVar[Mapping[str, Any]] = {}
@@ -202,12 +202,12 @@ class ViT(Architecture):
     """
 
     name: ClassVar[str] = "vit"
-    stackable: ClassVar[bool] = True
-    recipe: ClassVar[Mapping[str, Any]] = {"epochs": 15, "learning_rate": 2e-3, "weight_decay": 0.05}
+    stack: ClassVar[int] = 8
+    recipe: ClassVar[Mapping[str, Any]] = {"epochs": 20, "learning_rate": 2e-3, "weight_decay": 0.05}
     depth: Annotated[int, COUNT] = 4
     dim: Annotated[int, COUNT] = 48
     heads: Annotated[int, COUNT] = 4
-    patch: Annotated[int, COUNT] = 4
+    patch: Annotated[int, COUNT] = 7
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -249,7 +249,7 @@ class MLP(Architecture):
     """
 
     name: ClassVar[str] = "mlp"
-    stackable: ClassVar[bool] = True
+    stack: ClassVar[int] = 256
     recipe: ClassVar[Mapping[str, Any]] = {"epochs": 20, "learning_rate": 3e-3}
     width: Annotated[int, COUNT] = 64
     depth: Annotated[int, COUNT] = 3

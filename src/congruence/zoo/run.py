@@ -53,7 +53,7 @@ def train(
     -----
     An interrupted training goes on from its last state, at most 20 seconds back. With the same versions, processor and
     number of threads the weights of a seed are the same bits, whether the training was interrupted or not; networks that
-    are trained as a stack (`Architecture.stackable`) agree up to rounding with those of a stack of another size.
+    are trained as a stack (`Architecture.stack`) agree up to rounding with those of a stack of another size.
     """
     require_extra("torch", "bench", "Training networks")
     wanted = _seeds(seeds)

@@ -28,8 +28,6 @@ from congruence.zoo.weights import read, restore, save, trained_state
 RESUME_SECONDS = 20.0
 """Time between two states that an interrupted training can go on from."""
 
-LARGEST_STACK = 256
-
 
 @dataclass
 class Course:
@@ -71,7 +69,7 @@ def train_networks(config: Config, seeds: Sequence[int], home: Home, progress: P
     started: dict[int, list[int]] = {}
     for seed in seeds:
         started.setdefault(_step_on_disk(home, seed), []).append(seed)
-    size = LARGEST_STACK if config.network.stackable else 1
+    size = config.network.stack
     for _, alike in sorted(started.items(), reverse=True):
         for at in range(0, len(alike), size):
             Group(config, alike[at : at + size], home, train, test).run(progress)
@@ -117,7 +115,7 @@ class Group:
     def run(self, progress: Progress | None) -> None:
         """Train until all networks are over, and write them."""
         step = self._resume()
-        if step == 0:
+        if step == 0 and self.recipe.keep != "none":
             self._keep_checkpoint(0)
         saved = time.perf_counter()
         while step < self.total and not all(course.over for course in self.courses):
@@ -177,19 +175,18 @@ class Group:
 
     def _account(self, step: int, seconds: float) -> None:
         """Write down what the step brought, and end what is over."""
-        epoch_ends = step % self.per_epoch == 0
-        alive = [course for course in self.courses if not course.over]
-        for index, course in enumerate(self.courses):
-            if course.over:
-                continue
+        alive = [(index, course) for index, course in enumerate(self.courses) if not course.over]
+        for _, course in alive:
             course.step = step
             course.seconds += seconds / len(alive)
             if not np.isfinite(course.loss):
                 self._diverge(course)
-            elif epoch_ends:
-                self._end_epoch(index, course)
         if keeps(self.recipe.keep, step, self.per_epoch):
             self._keep_checkpoint(step)
+        if step % self.per_epoch == 0:
+            for index, course in alive:
+                if not course.over:
+                    self._end_epoch(index, course)
 
     def _end_epoch(self, index: int, course: Course) -> None:
         """Write the history of an epoch; stop a network that is good enough."""
@@ -199,7 +196,6 @@ class Group:
         target = self.recipe.stop_accuracy
         # The running accuracy is a cheap screen: evaluating every epoch would cost a third of the training.
         if target is not None and history["accuracy"] >= target - 0.05 and self._accuracy(index) >= target:
-            self._keep_checkpoint(course.step, only=index)
             self._finish(index)
 
     def _accuracy(self, index: int) -> float:
@@ -214,12 +210,10 @@ class Group:
 
     # ---- on disk -------------------------------------------------------------------------------------------------
 
-    def _keep_checkpoint(self, step: int, only: int | None = None) -> None:
-        """Write the weights of this step if the recipe keeps any."""
-        if self.recipe.keep == "none":
-            return
+    def _keep_checkpoint(self, step: int) -> None:
+        """Write the weights of this step."""
         for index, course in enumerate(self.courses):
-            if not course.over and only in {None, index}:
+            if not course.over:
                 self.home.seed(course.seed).mkdir(parents=True, exist_ok=True)
                 save(self.home.weights(course.seed, step), self.learner.state(index))
 

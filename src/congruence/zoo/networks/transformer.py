@@ -94,7 +94,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         channels, height, width = shape
         if height % patch or width % patch:
-            message = f"vit.patch must divide the side of the images; got {patch} for {height} x {width}."
+            message = f"vit.patch must divide the side of the images; got {patch} for {height} x {width}. Choose one that does, as in vit:patch=4."
             raise ParameterError(message)
         tokens = 1 + (height // patch) * (width // patch)
         self.patch = patch
