@@ -243,8 +243,8 @@ def _idx(path: Path) -> Values:
         raise InputError(message) from error
     axes = content[3] if len(content) > 4 else 0
     shape = tuple(int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(axes))
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-    if not axes or len(values) != int(np.prod(shape)):
+    start = 4 + 4 * axes
+    if not axes or len(content) - start != int(np.prod(shape)):
         message = f"{path} is no intact idx file. Install the package again."
         raise InputError(message)
-    return values.reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

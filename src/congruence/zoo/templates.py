@@ -259,7 +259,7 @@ def contradicted(entailed: Pair, rng: np.random.Generator) -> Pair:
         words.insert(verb, "never")
     else:
         at = int(rng.choice(places))
-        taken = set(entailed.premise.lower().rstrip(".").split())
+        taken = set(entailed.premise.lower().replace(",", "").rstrip(".").split())
         plural = "s" if words[at].removesuffix("s") in NOUNS and words[at].endswith("s") else ""
         others = [other for other in _kind(words[at]) if not {other, f"{other}s"} & taken]
         words[at] = others[int(rng.integers(len(others)))] + plural

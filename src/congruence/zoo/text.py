@@ -104,11 +104,12 @@ class Entailment(Dataset):
 
 
 def _different(case: str, count: int, rng: np.random.Generator) -> Iterator[Pair]:
-    """Yield pairs of a case, different as long as its words allow."""
-    seen, tries = set[Pair](), 0
+    """Yield pairs of a case, different until its words are used up."""
+    seen, misses = set[Pair](), 0
     while count:
-        drawn, tries = pair(case, rng), tries + 1
-        if drawn not in seen or tries > 50 * (len(seen) + count):
+        drawn = pair(case, rng)
+        misses = misses if misses > 100 else misses + 1 if drawn in seen else 0
+        if drawn not in seen or misses > 100:
             seen.add(drawn)
             count -= 1
             yield drawn
