@@ -155,6 +155,23 @@ def test_small_groups_equal_one_tile() -> None:
         np.testing.assert_allclose(tiled.matrix(m.label), whole.matrix(m.label), atol=1e-10, rtol=0)
 
 
+def test_what_fits_is_prepared_once_however_many_tiles_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = representations(40, (5, 9, 14, 3, 8))
+    prepared: list[int] = []
+    prepare = type(measure("cca")).prepare
+    monkeypatch.setattr(
+        type(measure("cca")), "prepare", lambda self, x: prepared.append(x.shape[1]) or prepare(self, x)
+    )
+    for tile_flops, memory, passes in ((1e12, None, 1), (1e5, None, 1), (1e12, "70kB", 5)):
+        monkeypatch.setattr("congruence.engine.plan.TILE_FLOPS", tile_flops)
+        (plan,) = make_plan(Shape(40, (5, 9, 14, 3, 8)), [measure("cca")], memory).measures
+        assert plan.passes == passes
+        assert (plan.tiles > 1) == (memory is not None or tile_flops < 1e6)
+        prepared.clear()
+        run_comparison(a, None, [measure("cca")], memory=memory)
+        assert (sorted(prepared) == [3, 5, 8, 9, 14]) == (passes == 1)
+
+
 def test_a_budget_too_small_names_the_least_that_works() -> None:
     shape, procrustes = Shape(1000, (768,) * 4), [measure("procrustes")]
     with pytest.raises(ParameterError, match=r"does not hold one tile of procrustes .* needs at least") as caught:

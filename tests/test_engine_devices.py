@@ -12,7 +12,7 @@ import pytest
 
 import congruence as cg
 from commands import congruence
-from congruence.engine import StateCache, make_plan, run_comparison
+from congruence.engine import Shape, StateCache, make_plan, run_comparison
 from congruence.engine.job import Job
 from congruence.engine.memory import parse_memory
 from congruence.errors import CongruenceWarning, InputError, MissingExtraError, ParameterError
@@ -129,6 +129,17 @@ def test_float32_is_summed_in_float64() -> None:
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found, exact, rtol=3e-7)  # pieces of 4096 in float32: 2e-7 here, all of it in one 1e-5
     np.testing.assert_allclose(block._row_energies(vectors), np.diag(exact), rtol=3e-7)
+
+
+@pytest.mark.parametrize("variant", ANYWHERE, ids=str)
+def test_everything_is_made_where_the_data_live(variant: Measure[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra, "BATCHED", True)
+    values = [torch.tensor(x) for x in DATA["crowded"]]
+    values[0][3] = values[0][4]  # ties
+    with torch.device("meta"):  # where new tensors go that are not told where; they cannot be combined with others
+        states = [variant.prepare(x) for x in values]
+        variant.examine_block(states, states)
+        variant.examine(states[0], states[1])
 
 
 def test_a_stack_tells_what_it_cannot_certify(stacked: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +340,11 @@ def test_the_plan_is_for_the_memory_of_the_device(gpus: list[str | None]) -> Non
     assert cg.plan(given, measures="cka", device="cuda", memory="1GB").memory == 1e9
     assert cg.plan(given, measures="cka", device="cuda", memory="100GB").memory == int(0.8 * 8e9)
     assert "on c" not in str(cg.plan(given, measures="cka"))
+    large = Shape(1000, (768,) * 100)
+    there, here = (make_plan(large, [measure("procrustes")], "6GB", place).measures[0] for place in ("cuda:0", None))
+    assert there.tiles < here.tiles  # a tile is what is done in some seconds
+    assert there.why.endswith("; pairs in stacks")
+    assert here.why.endswith("; one pair a core")
 
 
 def test_a_run_goes_on_on_the_same_kind_of_device(gpus: list[str | None], tmp_path: Any) -> None:

@@ -21,6 +21,9 @@ STACK = 400_000_000
 TILE_FLOPS = 1e12
 """Work after which a tile is written down: some ten to twenty seconds, which is what a kill costs at most."""
 
+FASTER = 50
+"""How many times the work of a core an accelerator does in the same time, roughly."""
+
 TOO_DEAR = 10.0
 """How much more work Gram matrices in segments may be than sums over stimuli, for representations at hand."""
 
@@ -273,8 +276,9 @@ def _plan_held(
         return _segmented(shape, measure, work, pairs, room + stack_room(budget), scratch)
     elif group < 1:
         return None
-    if work.pair_flops * group * group > TILE_FLOPS:
-        group = max(1, min(group, math.isqrt(int(TILE_FLOPS / work.pair_flops))))
+    enough = TILE_FLOPS * (FASTER if is_accelerator(place) else 1)
+    if work.pair_flops * group * group > enough:
+        group = max(1, min(group, math.isqrt(int(enough / work.pair_flops))))
     rows, columns = math.ceil(len(shape.widths_a) / group), math.ceil(len(shape.widths_b or shape.widths_a) / group)
     within = shape.widths_b is None and measure.info.symmetric
     tiles = rows * (rows + 1) // 2 if within else rows * columns
@@ -282,7 +286,10 @@ def _plan_held(
     held = min(shape.count, 2 * group) if passes > 1 else shape.count
     peak = held * work.state_bytes + scratch + (stack_room(budget) if work.streams else 0)
     flops = work.prepare_flops * shape.count * passes + work.pair_flops * pairs
-    return MeasurePlan(measure.label, work.form, work.why, group, tiles, passes, pairs, flops, work.state_bytes, peak)
+    why = work.why
+    if work.decomposes:
+        why += "; pairs in stacks" if is_accelerator(place) else "; one pair a core"
+    return MeasurePlan(measure.label, work.form, why, group, tiles, passes, pairs, flops, work.state_bytes, peak)
 
 
 def _segmented(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, room: int, scratch: int) -> MeasurePlan:

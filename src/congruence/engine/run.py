@@ -16,7 +16,7 @@ from congruence.engine.cache import StateCache
 from congruence.engine.executors import compute_tiles, opened
 from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
 from congruence.engine.journal import Journal
-from congruence.engine.plan import Plan, make_plan
+from congruence.engine.plan import MeasurePlan, Plan, make_plan
 from congruence.engine.segments import compute_segments
 from congruence.engine.stream import stream_rows
 from congruence.engine.tiles import Handling, Tile, Wanted, rows_of
@@ -136,7 +136,7 @@ def _finished(
         Tile(job.part(rows, columns), measure, wanted[np.ix_(rows, columns)], own)
         for measure, form in planned
         if form.tiled
-        for wanted, own in ((missing[measure.label], _handling(how, measure, job)),)
+        for wanted, own in ((missing[measure.label], _handling(how, measure, job, form)),)
         for rows, columns in _tiles(job, wanted, form.group)
     ]
     with opened(executor) as pool:
@@ -144,7 +144,7 @@ def _finished(
             yield tile.measure.label, rows
     for measure, form in planned:
         if form.streams and missing[measure.label].any():
-            own = _handling(how, measure, job)
+            own = _handling(how, measure, job, form)
             step = partial(_tell_segment, tell, measure.label, int(missing[measure.label].sum()))
             cells = compute_segments(job, measure, missing[measure.label], memory=form.stack_bytes, how=own, step=step)
             yield measure.label, rows_of(job, measure, cells)
@@ -168,11 +168,11 @@ def _summed(
             yield label, rows
 
 
-def _handling(how: Handling, measure: Measure[Any], job: Job) -> Handling:
+def _handling(how: Handling, measure: Measure[Any], job: Job, form: MeasurePlan) -> Handling:
     """Return how one measure is handled: on the CPU if it runs nowhere else, with the cache of states if that pays."""
     device = None if measure.cpu_only else how.device
     kept = None if how.cache is None or is_accelerator(device) else how.cache.for_job(measure, job.shape)
-    return replace(how, device=device, cache=kept)
+    return replace(how, device=device, cache=kept, hold=form.passes == 1)
 
 
 def _missing(

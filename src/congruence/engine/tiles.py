@@ -38,6 +38,8 @@ class Handling:
         Memory for what block kernels stack up beside the states.
     cache : StateCache, optional
         Where prepared states are kept from run to run.
+    hold : bool
+        Whether states are kept from tile to tile although the next one does not ask for them: they all fit.
     """
 
     dtype: str | None = None
@@ -45,6 +47,7 @@ class Handling:
     device: str | None = None
     stack_bytes: int = STACK_BYTES
     cache: StateCache | None = None
+    hold: bool = False
 
     def threads_help(self, sources: Iterable[Source]) -> bool:
         """Return whether the work is done by the CPU, so that its cores can share it."""
@@ -85,9 +88,10 @@ class States:
         self._failures: dict[int, str] = {}
 
     def load(self, sources: Sequence[Source], titles: Sequence[str]) -> None:
-        """Prepare the given representations, over the cores, and forget all others."""
+        """Prepare the given representations, over the cores, and forget all others unless all can be held."""
         asked = {id(source): (source, title) for source, title in zip(sources, titles, strict=True)}
-        self._known = {key: state for key, state in self._known.items() if key in asked}
+        if not self._how.hold:
+            self._known = {key: state for key, state in self._known.items() if key in asked}
         missing = [key for key in asked if key not in self._known and key not in self._failures]
         threaded = self._how.threads_help(asked[key][0] for key in missing)
         prepared = parallel(lambda key: self._prepared(*asked[key]), missing, threaded=threaded)

@@ -27,6 +27,8 @@ class Workload:
         Whether the measure can work through segments of stimuli without holding all states (`StreamingMeasure`).
     block_flops : float
         The part of `prepare_flops` that is done by the block kernel and does not end up in the state.
+    decomposes : bool
+        Whether every pair needs a decomposition of its own.
     """
 
     form: str
@@ -37,6 +39,7 @@ class Workload:
     scratch_bytes: int
     streams: bool = False
     block_flops: float = 0.0
+    decomposes: bool = False
 
 
 def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Workload:
@@ -69,4 +72,4 @@ def spectral_work(n: int, q: int, form: str, why: str, *, prepare: float, vector
     """Return the cost of a decomposition of the (q, q) product of two factors (n, q) for every pair."""
     decompose = (9.0 if vectors else 4 / 3) * q**3
     pair = 2.0 * n * q * q + 1.0 * q**3 + decompose
-    return Workload(form, why, prepare, pair, FLOAT * n * q, 4 * FLOAT * n * q)
+    return Workload(form, why, prepare, pair, FLOAT * n * q, 4 * FLOAT * n * q, decomposes=True)

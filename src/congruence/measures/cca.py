@@ -274,7 +274,7 @@ def _work(n: int, p: int, count: int, statistic: Statistic) -> Workload:
             f"ranks of {rank} on {n} stimuli: all but {left} directions are forced to meet, only the complements differ"
         )
         return spectral_work(n, max(left, 1), "orthogonal complement", why, prepare=prepare + 4 / 3 * n**3)
-    why = "eigenvalues of the smaller product of two orthonormal bases; one pair a core"
+    why = "eigenvalues of the smaller product of two orthonormal bases"
     return spectral_work(n, rank, "thin factor", why, prepare=prepare)
 
 

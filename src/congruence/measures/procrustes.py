@@ -227,7 +227,7 @@ def _work(n: int, p: int, count: int) -> Workload:
     """Return the cost of a nuclear norm a pair."""
     del count
     q = min(n, p)
-    why = "nuclear norms of graded products, from eigenvalues of the smaller Gram matrix; one pair a core"
+    why = "nuclear norms of graded products, from eigenvalues of the smaller Gram matrix"
     return spectral_work(n, q, "graded eigenvalues", why, prepare=3.0 * n * p * q + 9.0 * q**3)
 
 

@@ -196,7 +196,7 @@ class PWCCA(Measure[WeightedState]):
         """Return the cost: eigenvectors of the smaller product for every pair."""
         del count
         rank = min(p, n - 1)
-        why = "canonical directions from eigenvectors of the smaller product of two bases; one pair a core"
+        why = "canonical directions from eigenvectors of the smaller product of two bases"
         work = spectral_work(n, rank, "thin factor", why, prepare=8.0 * n * p * rank, vectors=True)
         return replace(
             work, state_bytes=work.state_bytes + FLOAT * rank * p, pair_flops=work.pair_flops + 2.0 * rank * rank * p

@@ -86,8 +86,7 @@ def stacks(products: Sequence[Product]) -> Iterator[tuple[list[int], Array]]:
         working = 6 * 8 * math.prod(shape)  # the stack, what it is made from, and what is computed on the way
         for group in grouped([working] * len(members), stack_bytes()):
             places = [members[k] for k in group]
-            crosses = [_cross(*products[place]) for place in places]
-            yield places, array_namespace(crosses[0]).stack(crosses)
+            yield places, array_namespace(*products[places[0]]).stack([_cross(*products[place]) for place in places])
 
 
 def _norms_of_stack(stack: Array) -> Matrix:
