@@ -330,3 +330,16 @@ def test_jax_arrays_are_replaced_not_written():
         assert np.asarray(linalg.to_numpy(values)).tolist() == [3.0, 1.0, 1.0]
     finally:
         jax.config.update("jax_enable_x64", before)
+
+
+def test_directions_are_required_as_unit_rows_requires_them():
+    linalg.require_directions(gaussian(50, 4))
+    linalg.require_directions(gaussian(50, 4) * 1e200)
+    same = np.outer(np.arange(1.0, 51), [1.0, 2.0, 3.0])
+    with pytest.raises(DegenerateError, match="same direction"):
+        linalg.require_directions(same)
+    same[7] = 0
+    with pytest.raises(DegenerateError, match="1 stimulus has no direction .*row 7"):
+        linalg.require_directions(same)
+    nearly = same[:7] + 1e-6 * gaussian(7, 3)  # a glance does not tell, the full test does
+    linalg.require_directions(nearly)

@@ -124,6 +124,18 @@ def unit_rows(x: Array) -> Array:
     return unit
 
 
+def require_directions(x: Array) -> None:
+    """Refuse what `unit_rows` refuses, at the cost of a glance where some row clearly differs from the first."""
+    x = unit_scale(x)
+    xp = array_namespace(x)
+    squares = row_squares(x)
+    if bool(xp.all(squares > 0)):
+        cosines = (x @ x[0, :]) / xp.sqrt(squares * squares[0])
+        if float(xp.min(cosines)) < 1 - 1e-3:
+            return
+    unit_rows(x)
+
+
 def thin_svd(x: Array) -> tuple[Array, Array, Array]:
     """Return U (n, m), s (m,) and Vᵀ (m, p), m = min(n, p)."""
     xp = array_namespace(x)

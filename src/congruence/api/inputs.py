@@ -25,6 +25,7 @@ from congruence.errors import (
     ShapeError,
 )
 from congruence.measures import Measure
+from congruence.measures.parallel import parallel
 from congruence.representation import Deferred, Ids, Representation, common_ids, require_aligned, restrict
 from congruence.steps import StepSpec
 from congruence.store import Activations, ArrayFiles, defer_layer, open_source
@@ -247,7 +248,10 @@ def admitted(
         If a representation holds NaN or infinity, is constant, or has too few stimuli or features for a measure; with
         ``on_error="record"`` it is left as it is, to fail in each of its pairs.
     """
-    return [_admitted(item, measures, dtype, on_error) for item in items]
+    listed = list(items)
+    quiet = all(isinstance(i.representation, Deferred) or _is_precise(i.representation) for i in listed)
+    # what is converted warns, and warnings come in the order of the items only from one thread
+    return parallel(lambda item: _admitted(item, measures, dtype, on_error), listed, threaded=quiet)
 
 
 def _admitted(item: Item, measures: Sequence[Measure[Any]], dtype: str | None, on_error: str) -> Item:
@@ -267,20 +271,21 @@ def _require_sizes(item: Item, measures: Sequence[Measure[Any]]) -> None:
         return  # refused as such below
     for measure in measures:
         needs = measure.info.needs
-        if r.n < needs.n:
-            message = f"{title} has {r.n} stimul{'us' if r.n == 1 else 'i'}; {measure.label} needs at least {needs.n}."
+        shortage = needs.shortage(measure.label, r.n, r.p or needs.p)  # without features it is refused as empty
+        if shortage:
+            message = f"{title} {shortage}"
             raise ShapeError(message)
-        if 0 < r.p < needs.p:
-            message = f"{title} has {r.p} feature; {measure.label} needs at least {needs.p}."
-            raise ShapeError(message)
+        if needs.ids and r.ids is None:
+            message = f"{title} has no stimulus ids; {measure.label} needs them. Give it ids."
+            raise AlignmentError(message)
 
 
 def _admit(r: Representation, title: str, measures: Sequence[Measure[Any]], dtype: str | None) -> Representation:
     values = validate.features(r.values, title, dtype)
     if any(m.info.needs.nonzero_rows for m in measures):
-        linalg.unit_rows(values)
+        linalg.require_directions(values)
     if any(m.info.needs.varying_rows for m in measures):
-        linalg.unit_rows(linalg.varying_rows(values))
+        linalg.require_directions(linalg.varying_rows(values))
     return r if _is_precise(r) else replace(r, values=values)
 
 
