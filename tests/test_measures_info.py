@@ -123,7 +123,10 @@ def test_descriptions_survive_json(variant):
 
 
 def test_needs_and_references_survive_json():
-    described = info(needs=Needs(n=7, p=2, equal_p=True, seed=True), references=(Reference("A 2020", "eq. 1", "doi"),))
+    described = info(
+        needs=Needs(n=7, p=2, n_above_p=True, ids=True, equal_p=True, seed=True),
+        references=(Reference("A 2020", "eq. 1", "doi"),),
+    )
     assert MeasureInfo.from_dict(described.to_dict()) == described
     assert str(Reference("A 2020", "eq. 1", "doi:1")) == "A 2020, eq. 1, doi:1"
     assert str(Reference("A 2020")) == "A 2020"

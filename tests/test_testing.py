@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from congruence import testing
-from congruence.errors import Caveat, MissingExtraError, ParameterError
+from congruence import compare, testing
+from congruence.errors import AlignmentError, Caveat, MissingExtraError, ParameterError, ShapeError
 from congruence.measures import METRIC, TRANSFORMATIONS, Finding, Findings, Measure, MeasureInfo, Needs, both, closure
+from congruence.representation import Representation
 from congruence.testing import check_measure, checks, parametrize
 
 
@@ -326,6 +327,40 @@ class ForgetsRows(Honest):
         return replace(super().info, needs=Needs(nonzero_rows=True))
 
 
+class MoreStimuliThanFeatures(Honest):
+    """Needs more stimuli than features, as whatever inverts a covariance does."""
+
+    @property
+    def info(self):
+        return replace(super().info, needs=Needs(n=6, n_above_p=True, ids=True))
+
+
+@parametrize([MoreStimuliThanFeatures()])
+def test_a_measure_that_needs_more_stimuli_than_features(check):
+    check()
+
+
+def test_what_a_measure_needs_is_checked_before_anything_is_computed():
+    rng = np.random.default_rng(0)
+    ids = [f"s{i}" for i in range(8)]
+    good, wide = (Representation(rng.normal(size=(8, p)), f"p{p}", ids=ids) for p in (3, 8))
+    chosen = MoreStimuliThanFeatures()
+    assert compare([good], measures=chosen).matrix("honest").item() == pytest.approx(1.0)
+    with pytest.raises(ShapeError, match="p8 has 8 stimuli and 8 features; honest needs more stimuli than features"):
+        compare([good, wide], measures=chosen)
+    with pytest.raises(AlignmentError, match="a has no stimulus ids; honest needs them. Give it ids."):
+        compare({"a": good.values}, measures=chosen)
+    with pytest.raises(ShapeError, match="X has 8 stimuli and 8 features; honest needs more"):
+        chosen(wide.values, good.values)
+
+
+class ForgetsFeatures(MoreStimuliThanFeatures):
+    """Declares that n > p is needed, and takes anything."""
+
+    def admit(self, x, name="X", dtype=None):
+        return Honest().admit(x, name, dtype)
+
+
 class ForgetsWidths(Honest):
     """Declares needs that its own entry point does not enforce."""
 
@@ -414,6 +449,8 @@ WRONG = [
     (claiming(needs=Needs(seed=True)), "seed"),
     (SeedIgnored, "seed"),
     (ForgetsRows, "rows"),
+    (ForgetsFeatures, "widths"),
+    (ForgetsFeatures, "refuses_few"),
     (ForgetsWidths, "widths"),
     (ForgetsWidths, "hard[one feature]"),
 ]

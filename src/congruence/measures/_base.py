@@ -144,8 +144,9 @@ class Measure(ABC, Generic[State]):
         """Return `x` as a floating matrix that satisfies what this measure needs, or raise an InputError."""
         needs = self.info.needs
         x = validate.features(x, name, dtype, needs.n)
-        if x.shape[1] < needs.p:
-            message = f"{name} has {x.shape[1]} feature; {self.label} needs at least {needs.p}."
+        shortage = needs.shortage(self.label, *x.shape)
+        if shortage:
+            message = f"{name} {shortage}"
             raise ShapeError(message)
         return x
 

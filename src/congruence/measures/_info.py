@@ -60,6 +60,10 @@ class Needs:
         Least number of stimuli.
     p : int
         Least number of features.
+    n_above_p : bool
+        Whether there must be more stimuli than features.
+    ids : bool
+        Whether `compare` refuses representations without stimulus ids; arrays given to the measure itself have none.
     nonzero_rows : bool
         Whether a stimulus whose features are all zero is refused.
     varying_rows : bool
@@ -72,10 +76,22 @@ class Needs:
 
     n: int = 3
     p: int = 1
+    n_above_p: bool = False
+    ids: bool = False
     nonzero_rows: bool = False
     varying_rows: bool = False
     equal_p: bool = False
     seed: bool = False
+
+    def shortage(self, label: str, n: int, p: int) -> str:
+        """Return what a matrix of `n` stimuli by `p` features lacks for the measure `label`; empty if nothing."""
+        if n < self.n:
+            return f"has {n} stimul{'us' if n == 1 else 'i'}; {label} needs at least {self.n}."
+        if p < self.p:
+            return f"has {p} feature{'' if p == 1 else 's'}; {label} needs at least {self.p}."
+        if self.n_above_p and n <= p:
+            return f"has {n} stimuli and {p} features; {label} needs more stimuli than features. Reduce it with steps='pca'."
+        return ""
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def _needs(info: MeasureInfo) -> str:
     if needs.p > 1:
         parts.append(f"at least {needs.p} features")
     flags = {
+        "more stimuli than features": needs.n_above_p,
+        "stimulus ids": needs.ids,
         "as many features on both sides": needs.equal_p,
         "no stimulus that is all zero": needs.nonzero_rows,
         "no stimulus whose features are all equal": needs.varying_rows,

@@ -41,7 +41,7 @@ def _hard(case: str) -> Callable[[Subject], None]:
     def check(s: Subject) -> None:
         x = samples.hard_cases(s.n)[case]
         y = s.partner(x)
-        if x.shape[1] < s.info.needs.p:
+        if s.info.needs.shortage("", *x.shape) or s.info.needs.shortage("", *y.shape):
             _refused(s, x, y, case)
             return
         value = s.value(x, y)
@@ -124,6 +124,8 @@ def check_refuses_few(s: Subject) -> None:
     """Offer the least number of stimuli, and one less."""
     x, y = s.related()
     least = s.info.needs.n
+    if s.info.needs.n_above_p:
+        x, y = x[:, : least - 1], y[:, : least - 1]
     _refused(s, x[: least - 1], y[: least - 1], f"{least - 1} stimuli", name="X")
     s.expect_sane(s.value(x[:least], y[:least]), f"{least} stimuli")
 
@@ -185,3 +187,6 @@ def check_widths(s: Subject) -> None:
     if s.info.needs.p > 1:
         few = x[:, : s.info.needs.p - 1]
         _refused(s, few, few, f"{s.info.needs.p - 1} features", name="X")
+    if s.info.needs.n_above_p:
+        many = samples.gaussian(s.n, s.n, seed=9)
+        _refused(s, many, many, "as many features as stimuli", name="X")

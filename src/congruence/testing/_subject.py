@@ -65,13 +65,16 @@ class Subject:
         """Return pairs of every ordinary kind, by name."""
         p1, p2 = self.widths
         wide = self.n + 6
-        return {
+        found = {
             "related": self.related(0),
             "related, swapped widths": samples.related(self.n, p2, p1, seed=1),
             "fast decaying spectra": self.related(2, decay=0.4),
             "unrelated": (samples.gaussian(self.n, p1, seed=3), samples.gaussian(self.n, p2, seed=4)),
             "n < p": samples.related(self.n, wide, wide, seed=5),
         }
+        if self.info.needs.n_above_p:
+            del found["n < p"]
+        return found
 
     @cached_property
     def references(self) -> dict[str, float]:
