@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from congruence.benchmarks._base import REGISTRY, TIERS, Benchmark, Case, Score, benchmark, likeness, register
 from congruence.benchmarks._user import user_measure
+from congruence.benchmarks.functional import Functional
+from congruence.benchmarks.intuitive import Intuitive
 from congruence.benchmarks.layer_identification import LayerIdentification
 from congruence.benchmarks.running import BenchmarkRun, all_measures, load_run, run
 from congruence.benchmarks.scoring import SCORES, score, write_scores
@@ -19,6 +21,8 @@ __all__ = [
     "Benchmark",
     "BenchmarkRun",
     "Case",
+    "Functional",
+    "Intuitive",
     "LayerIdentification",
     "Score",
     "all_measures",

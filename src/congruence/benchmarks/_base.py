@@ -150,6 +150,7 @@ def likeness(result: Comparison, label: str) -> Floats:
     return values if result.info(label).orientation == "similarity" else -values
 
 
-def failed_cells(values: Floats) -> int:
-    """Return how many of the wanted comparisons have no number."""
-    return int(np.isnan(values).sum())
+def symmetric_likeness(result: Comparison, label: str) -> Floats:
+    """Return `likeness` of a comparison within one side, asymmetric measures averaged over both orders."""
+    values = likeness(result, label)
+    return values if result.info(label).symmetric else (values + values.T) / 2

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 QUICK_CNN = zoo.Config("tiny10:width=0.25", "digits:size=16", "training:epochs=4,batch_size=64")
-QUICK_VIT = zoo.Config("vit:depth=2,dim=16,heads=2", "digits", "training:epochs=15,batch_size=64")
+QUICK_VIT = zoo.Config("vit:depth=2,dim=16,heads=2,patch=4", "digits", "training:epochs=15,batch_size=64")
 QUICK_MLP = zoo.Config("mlp:width=128,depth=4", "digits", "training:epochs=12,batch_size=64")
 SMALL_CNN = zoo.Config("tiny10", "mnist_5k")
 SMALL_VIT = zoo.Config("vit", "mnist_5k")
+SMALL_TEXT = zoo.Config("minilm", "entailment")
 """Populations that several benchmarks share, and so train once."""
 
 

@@ -96,8 +96,9 @@ def wrapped(function: Callable[[Any, Any], Any], title: str, orientation: Orient
     """Return a function of two arrays as a measure; see `user_measure`."""
     name = title.rpartition(".")[2]
     name = title if name in REGISTRY else name
-    same, other, swapped = _tried(function, name)
-    declared = orientation or getattr(function, "orientation", None) or _orientation(same, other, name)
+    declared = orientation or getattr(function, "orientation", None)
+    same, other, swapped = _tried(function, name, required=declared is None)
+    declared = declared or _orientation(same, other, name)
     if declared not in ORIENTATIONS:
         message = f"{name}.orientation must be 'similarity' or 'distance'; got {declared!r}."
         raise ParameterError(message)
@@ -115,8 +116,8 @@ def wrapped(function: Callable[[Any, Any], Any], title: str, orientation: Orient
     return cast("UserMeasure", kind())
 
 
-def _tried(function: Callable[[Any, Any], Any], name: str) -> tuple[float, float, float]:
-    """Return f(X, X), f(X, Y) and f(Y, X) of unrelated arrays."""
+def _tried(function: Callable[[Any, Any], Any], name: str, *, required: bool) -> tuple[float, float, float]:
+    """Return f(X, X), f(X, Y) and f(Y, X) of unrelated arrays; NaN where it fails and nothing depends on it."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 6)), rng.normal(size=(40, 6))
     found = []
@@ -124,7 +125,9 @@ def _tried(function: Callable[[Any, Any], Any], name: str) -> tuple[float, float
         try:
             value = function(first.copy(), second.copy())
         except Exception as error:
-            message = f"{name} failed on two arrays of shape (40, 6): {type(error).__name__}: {error}"
+            if not required:
+                return np.nan, np.nan, np.nan
+            message = f"{name} failed on two arrays of shape (40, 6): {type(error).__name__}: {error}. If it suits other arrays, write MODULE:NAME:similarity or MODULE:NAME:distance."
             raise InputError(message) from error
         found.append(as_number(value, name))
     return found[0], found[1], found[2]

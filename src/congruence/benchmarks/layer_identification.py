@@ -13,7 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import zoo
-from congruence.benchmarks._base import Benchmark, Case, Floats, Score, Stage, Tier, likeness, register
+from congruence.benchmarks._base import (
+    Benchmark,
+    Case,
+    Floats,
+    Score,
+    Stage,
+    Tier,
+    likeness,
+    register,
+    symmetric_likeness,
+)
 from congruence.benchmarks._jackknife import pair_mean, standard_error, z_test
 from congruence.benchmarks._populations import (
     QUICK_CNN,
@@ -132,10 +142,7 @@ def _right(result: Comparison, label: str, truth: Depths) -> Floats:
     Layers that tie with the right one share the point, as a draw among them would. A layer with a failed comparison is
     wrong. Asymmetric measures are symmetrised, as in the paper.
     """
-    values = likeness(result, label)
-    if not result.info(label).symmetric:
-        values = values + values.T
-    blocks = _blocks(values, truth)
+    blocks = _blocks(symmetric_likeness(result, label), truth)
     top = blocks.max(axis=3, keepdims=True)  # NaN where a comparison failed
     winners = blocks >= top - TIE * np.maximum(1.0, np.abs(top))
     own = np.einsum("abll->abl", winners)

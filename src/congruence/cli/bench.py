@@ -252,18 +252,26 @@ def _stages() -> Iterator[Any]:
 def _show_run(done: BenchmarkRun) -> None:
     shown = console()
     for (test, case), rows in done.table.groupby(["benchmark", "case"], sort=False):
-        heads = rows[~rows["quantity"].str.contains(":")].pivot(index="measure", columns="quantity", values="value")
-        ranks = rows.drop_duplicates("measure").set_index("measure")[["rank"]]
-        failed = rows.groupby("measure")["failed"].max()
         shown.print(f"{test}, {case}", style="bold")
-        order = ranks.sort_values("rank", kind="stable").index
+        heads = rows[~rows["quantity"].str.contains(":")]
+        names = heads["quantity"].unique()  # the headline is first
+        first = heads[heads["quantity"] == names[0]].set_index("measure").sort_values("rank", kind="stable")
+        values = heads.pivot(index="measure", columns="quantity", values="value")
         cells = [
-            (str(ranks["rank"][label]), label, *(f"{heads[q][label]:.3f}" for q in heads.columns), str(failed[label]))
-            for label in order
-        ]
-        print_table(shown, ["", "measure", *heads.columns, "failed"], cells, f"rn{'r' * len(heads.columns)}r")
+            (str(r.rank), label, f"{r.value:.3f}", _spread(r), f"{r.p:.2g}", *(f"{values[q][label]:.3f}" for q in names[1:]), str(r.failed))
+            for label, r in zip(first.index, first.itertuples(), strict=True)
+        ]  # fmt: skip
+        columns = ["", "measure", names[0], "", "p", *names[1:], "failed"]
+        print_table(shown, columns, cells, f"rnrrr{'r' * (len(names) - 1)}r")
         shown.print()
     shown.print("Mean rank over all cases", style="bold")
     rows = [(f"{r.mean_rank:.1f}", r.measure, str(r.undefined), str(r.failed)) for r in done.ranking.itertuples()]
     print_table(shown, ["rank", "measure", "undefined", "failed"], rows, "rnrr")
     shown.print(f"\nScores: {done.folder / 'scores.csv'}", soft_wrap=True)
+
+
+def _spread(row: Any) -> str:
+    """Return the 95 % interval of a score, or its standard error, where there is one."""
+    if row.low == row.low:
+        return f"{row.low:.3f} to {row.high:.3f}"
+    return f"± {row.standard_error:.3f}" if row.standard_error == row.standard_error else ""
