@@ -340,6 +340,9 @@ def test_the_plan_is_for_the_memory_of_the_device(gpus: list[str | None]) -> Non
     assert cg.plan(given, measures="cka", device="cuda", memory="1GB").memory == 1e9
     assert cg.plan(given, measures="cka", device="cuda", memory="100GB").memory == int(0.8 * 8e9)
     assert "on c" not in str(cg.plan(given, measures="cka"))
+    many = Shape(10_000_000, (256, 256), row_bytes=(1024, 1024), large=True)
+    assert "on the CPU, since cuda:0 cannot hold" in str(make_plan(many, [measure("cka")], None, "cuda:0"))
+    assert "on the CPU" not in str(make_plan(many, [measure("cka")]))
     large = Shape(1000, (768,) * 100)
     there, here = (make_plan(large, [measure("procrustes")], "6GB", place).measures[0] for place in ("cuda:0", None))
     assert there.tiles < here.tiles  # a tile is what is done in some seconds

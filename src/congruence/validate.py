@@ -255,6 +255,9 @@ def as_floating(x: Any, name: str = "X", dtype: str | None = None) -> Array:
             "array. Set jax.config.update('jax_enable_x64', True)."
         )
         raise InputError(message)
+    if is_torch_array(x) and x.device.type == "mps":
+        message = f"{name} lives on {x.device}, which has no float64, and sums are taken in float64 whatever the precision of the array. Move it to the CPU."
+        raise InputError(message)
     target = _target_dtype(x, dtype)
     if x.dtype == target:
         return x

@@ -156,7 +156,7 @@ def make_plan(
     held = [_plan_held(shape, measure, memory, device) for measure in measures]
     chosen = _from_sums(shape, measures, held, budget, device)
     plans = [
-        _plan_sums(shape, measure, chosen, budget) if measure.label in chosen else plan
+        _plan_sums(shape, measure, chosen, budget, device) if measure.label in chosen else plan
         for measure, plan in zip(measures, held, strict=True)
     ]
     for measure, found in zip(measures, plans, strict=True):
@@ -201,7 +201,9 @@ def _prefers_sums(shape: Shape, held: MeasurePlan | None, flops: float, device: 
     return held.streams and held.flops > TOO_DEAR * flops
 
 
-def _plan_sums(shape: Shape, measure: Measure[Any], chosen: Mapping[str, SumsCost], budget: int) -> MeasurePlan:
+def _plan_sums(
+    shape: Shape, measure: Measure[Any], chosen: Mapping[str, SumsCost], budget: int, device: str | None
+) -> MeasurePlan:
     """Return the plan of a measure that is computed from sums; the first of them carries their cost."""
     sizes, cost, first = budget_of(shape, budget), chosen[measure.label], next(iter(chosen))
     groups = list(sizes.groups(pairs_of(shape)))
@@ -210,6 +212,8 @@ def _plan_sums(shape: Shape, measure: Measure[Any], chosen: Mapping[str, SumsCos
         why = f"its products of features are those of {first}, summed in the same passes"
     if cost.whitens:
         why += "; where features are nearly dependent another pass may follow"
+    if is_accelerator(device):
+        why += f"; on the CPU, since {device} cannot hold what is compared"
     return MeasurePlan(
         measure=measure.label,
         form="covariance",
