@@ -291,7 +291,7 @@ def test_a_matched_gate_without_common_names_says_what_to_do(here):
     command = ["compare", "base.npz", "other.npz", "-m", "cka", "-o", "run", "--fail-under", "cka=0.5"]
     outcome = congruence(*command, "--gate", "matched")
     assert outcome.code == 2
-    assert "no name is in both A (fc0, ...) and B (conv, ...). Use --gate all." in outcome.error
+    assert "no name is in both A (fc0, ...) and B (other, ...). Use --gate all." in outcome.error
     assert not (here / "run").exists()
 
 
@@ -315,7 +315,7 @@ def test_explain_says_what_it_would_cost_and_writes_nothing(here):
 def test_a_memory_budget_that_is_too_small_or_means_nothing(here):
     small = congruence(*COMPARE, "--memory", "10kB")
     assert small.code == 2
-    assert "does not hold one tile of cka" in small.error
+    assert "does not hold the sums of one pair for cka" in small.error
     assert not (here / "run").exists()
     nonsense = congruence(*COMPARE, "--memory", "plenty")
     assert nonsense.code == 2

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from congruence.api import open as open
     from congruence.api import plan as plan
     from congruence.api import report as report
-    from congruence.engine.models import compare_models as compare_models
+    from congruence.api.models import compare_models as compare_models
+    from congruence.engine.models import ModelPass as ModelPass
     from congruence.errors import AlignmentError as AlignmentError
     from congruence.errors import Caveat as Caveat
     from congruence.errors import CongruenceError as CongruenceError
@@ -75,7 +76,8 @@ _HOME = {
     "open": "api",
     "plan": "api",
     "report": "api",
-    "compare_models": "engine.models",
+    "compare_models": "api.models",
+    "ModelPass": "engine.models",
     "AlignmentError": "errors",
     "Caveat": "errors",
     "CongruenceError": "errors",

@@ -80,9 +80,7 @@ class Request:
     def provenance(self) -> dict[str, Any]:
         """Return everything a result of this request says about its making, as plain data."""
         return {
-            "congruence": congruence.__version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": _versions(),
+            **description(),
             "measures": [m.label for m in self.measures],
             "pairs": self.pairs if isinstance(self.pairs, str) else [list(pair) for pair in self.pairs],
             "on_error": self.on_error,
@@ -169,6 +167,12 @@ def _described(item: Item) -> dict[str, Any]:
         "origin": r.origin.to_dict(),
         "fingerprint": inputs.fingerprint(r),
     }
+
+
+def description() -> dict[str, Any]:
+    """Return when and with what a result is made."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"congruence": congruence.__version__, "created": created, "versions": _versions()}
 
 
 def _versions() -> dict[str, str]:

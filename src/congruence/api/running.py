@@ -132,7 +132,7 @@ def compare(
     """
     _refuse_reserved(inference=inference)
     if out is not None:
-        require_writable_run(Path(out), _mode(exists))
+        require_writable_run(Path(out), parse_mode(exists))
     request = prepare(
         a,
         b,
@@ -187,7 +187,7 @@ def _refuse_reserved(**reserved: object) -> None:
             raise ParameterError(message)
 
 
-def _mode(exists: str) -> Mode:
+def parse_mode(exists: str) -> Mode:
     """Return `exists` if it is one of the four words."""
     modes: tuple[Mode, ...] = ("error", "resume", "update", "overwrite")
     for mode in modes:
@@ -221,7 +221,7 @@ def run(
     known = [] if before is None else earlier.known_rows(request, before)
     fresh = not folder.exists()
     with Journal(folder, earlier.key(request.provenance()), exists) as journal:
-        _sweep(folder)
+        sweep(folder)
         try:
             result = _compute(request, progress, states, journal, known)
         except CongruenceError:
@@ -233,7 +233,7 @@ def run(
     return result
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what a process that was killed while it saved had not put in its place."""
     for path in (path for name in (RESULT, TABLE, PAGE) for path in folder.glob(f".{name}.*")):
         if path.is_dir():

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from congruence.api import Request
 from congruence.errors import GateError
 from congruence.measures import measure
 from congruence.results import Comparison
@@ -81,21 +80,25 @@ def parse_gate(text: str, direction: Direction) -> Gate:
     return Gate(measure(spec).label, value, direction)
 
 
-def scope_of(request: Request, gates: Sequence[Gate], asked: Scope | None) -> Scope:
-    """Return which pairs the gates look at, or raise a GateError if they cannot be evaluated; computes nothing."""
-    labels = [m.label for m in request.measures]
+def require_computed(gates: Sequence[Gate], labels: Sequence[str]) -> None:
+    """Raise a GateError for a gate on a measure that is not among those computed."""
     for gate in gates:
         if gate.measure not in labels:
             message = f"--fail-{gate.direction} names {gate.measure}, which is not computed. Add: -m {gate.measure}"
             raise GateError(message)
-    within = request.b is None
+
+
+def scope_of(a: Sequence[str], b: Sequence[str] | None, gates: Sequence[Gate], asked: Scope | None) -> Scope:
+    """Return which pairs of names the gates look at, `b=None` within one side; a GateError if there is none."""
+    within = b is None
+    second = a if b is None else b
     # two single files have two names: where no name is on both sides, every pair is meant
-    scope = asked or ("matched" if pairs_of(request.names_a, request.names_b, "matched", within=within) else "all")
-    if gates and not pairs_of(request.names_a, request.names_b, scope, within=within):
+    scope = asked or ("matched" if pairs_of(a, second, "matched", within=within) else "all")
+    if gates and not pairs_of(a, second, scope, within=within):
         if scope == "matched" and within:
             message = "--gate matched needs A and B; within A alone use --gate all."
         elif scope == "matched":
-            message = f"--gate matched: no name is in both A ({request.names_a[0]}, ...) and B ({request.names_b[0]}, ...). Use --gate all."
+            message = f"--gate matched: no name is in both A ({a[0]}, ...) and B ({second[0]}, ...). Use --gate all."
         else:
             message = "--gate all: there is no pair to look at; A holds one representation only."
         raise GateError(message)

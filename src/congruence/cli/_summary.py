@@ -11,7 +11,6 @@ from congruence.cli._terminal import on_command_line, plural, print_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from congruence.api import Request
     from congruence.cli._gates import Verdict
     from congruence.errors import Caveat
     from congruence.results import Comparison
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
 MOST_MATCHED, MOST_LISTED = 40, 5
 
 
-def show_numbers(shown: Console, request: Request, result: Comparison) -> None:
+def show_numbers(shown: Console, result: Comparison, *, within: bool) -> None:
     """Print the matched pairs, or the most and least alike where there are none."""
-    within = request.b is None
     sides = plural(len(result.a), "representation")
     sides += " with each other" if within else f" with {len(result.b):,}"
     n = int(result.dataset["n"].max())

@@ -10,11 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -149,9 +147,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], align: str) ->
     return made
 
 
+class Update(Protocol):
+    """Updates a bar."""
+
+    def __call__(self, done: int, total: int | None, part: float = 0.0, detail: str = "") -> None:
+        """Say how much is done of all, how much of what is at hand, and what that is."""
+
+
 @contextmanager
-def progress(what: str, unit: str) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Show a bar with a rate while the work goes on; yields a callable of (done, total), or None where nobody looks."""
+def progress(what: str, unit: str) -> Iterator[Update | None]:
+    """Show a bar with a rate while the work goes on; yields what updates it, or None where nobody looks."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -168,11 +173,11 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=None, count="", rate="")
 
-        def update(done: int, total: int | None) -> None:
+        def update(done: int, total: int | None, part: float = 0.0, detail: str = "") -> None:
             seconds = shown.tasks[0].elapsed or 0.0
             count = f"{done:,}/{total:,} {unit}" if total else f"{done:,} {unit}"
             rate = f"{done / seconds:,.1f} {unit}/s" if seconds > 0 else ""
-            shown.update(task, completed=done, total=total, count=count, rate=rate)
+            shown.update(task, completed=done + part, total=total, count=count, rate=detail or rate)
 
         yield update
 

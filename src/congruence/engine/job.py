@@ -173,7 +173,7 @@ class Job:
             message = "There is nothing to compare: give at least one representation on each side and one measure."
             raise ParameterError(message)
         _require_aligned([*first, *(second if b is not None else ())])
-        wanted = _wanted([r.name for r in first], [r.name for r in second], pairs)
+        wanted = wanted_pairs([r.name for r in first], [r.name for r in second], pairs)
         return cls(first, second, tuple(measures), wanted, b is None, _titles(first, () if b is None else second))
 
     @property
@@ -250,7 +250,7 @@ def _require_aligned(representations: Sequence[Source]) -> None:
             raise AlignmentError(message) from error
 
 
-def _wanted(a: list[str], b: list[str], pairs: Pairs) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def wanted_pairs(a: list[str], b: list[str], pairs: Pairs) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which cells are asked for."""
     if pairs == "all":
         return np.ones((len(a), len(b)), dtype=bool)

@@ -27,8 +27,8 @@ from congruence.store import exclusive_lock
 
 Mode = Literal["error", "resume", "update", "overwrite"]
 
-JOURNAL, RESULT = "journal.jsonl", FOLDER
-_OWN = (JOURNAL, RESULT, "comparison.csv", "report.html")
+JOURNAL, RESULT, SUMS = "journal.jsonl", FOLDER, "sums.npz"
+_OWN = (JOURNAL, RESULT, SUMS, "comparison.csv", "report.html")
 
 
 def is_run(folder: Path) -> bool:
@@ -131,9 +131,7 @@ class Journal:
             file.truncate(start)
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            message = (
-                f"No space left for {self.folder}; what is done stays. Free some space and go on with exists='resume'."
-            )
+            message = f"No space left for {self.folder}; what is done stays. Free some space and go on with exists='resume'."
             raise StoreError(message) from error
 
     def _clear(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from congruence import linalg, validate
-from congruence.engine.job import OnError
+from congruence.engine.job import OnError, Pairs, wanted_pairs
 from congruence.errors import (
     Caveat,
     CongruenceWarning,
@@ -79,6 +79,8 @@ class MinibatchCKA:
         if self.measure.estimator != "debiased":
             message = f"Only HSIC_1 may be averaged over batches, so the estimator must be debiased; got {self.measure.label}."
             raise ParameterError(message)
+        self.about: dict[str, Any] = {}
+        """What the provenance of the result says of the models, as plain data."""
         self._models = models
         self._state = {name: np.zeros(shape) for name, shape in self._shapes().items()}
 
@@ -215,10 +217,17 @@ class MinibatchCKA:
             message = "Only sums over the same layers by the same measure can be merged."
             raise ParameterError(message)
         self._add(**other._state)
+        self.about.pop("batches_digest", None)  # it is that of one part
 
     def state_dict(self) -> dict[str, Matrix]:
         """Return the sums as arrays; those of several processes may be added, entry by entry."""
         return {name: value.copy() for name, value in self._state.items()}
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Return sums over the same layers that go on from those of a `state_dict`; see `from_state`."""
+        found = self.from_state(state, self.names_a, self.names_b, measure=self.measure, models=self._models)
+        found.about.update(self.about)
+        return found
 
     @classmethod
     def from_state(
@@ -249,7 +258,12 @@ class MinibatchCKA:
     # ---- result ------------------------------------------------------------------------------------------------------
 
     def result(
-        self, *, on_error: OnError = "record", provenance: Mapping[str, Any] | None = None, seconds: float = 0.0
+        self,
+        *,
+        pairs: Pairs = "all",
+        on_error: OnError = "record",
+        provenance: Mapping[str, Any] | None = None,
+        seconds: float = 0.0,
     ) -> Comparison:
         """Return the values of all pairs, with standard errors.
 
@@ -258,6 +272,8 @@ class MinibatchCKA:
 
         Parameters
         ----------
+        pairs : {"all", "matched"} or list of (str, str)
+            Which pairs; the others get the status ``"skipped"``.
         on_error : {"record", "raise"}
             What becomes of a layer that does not vary: failed pairs, since the batches are gone when it is found, or
             an error.
@@ -287,7 +303,8 @@ class MinibatchCKA:
             warnings.warn(CongruenceWarning(Caveat("small_batches", text)), stacklevel=2)
         names_b = self.names_b or self.names_a
         value, error = self._values()
-        reason = self._reasons(on_error)
+        wanted = wanted_pairs(list(self.names_a), list(names_b), pairs)
+        reason = np.where(wanted, self._reasons(on_error), "")
         about = {
             "estimator": "minibatch",
             "batches": self.batches,
@@ -300,12 +317,12 @@ class MinibatchCKA:
             self.names_a,
             names_b,
             value=value[None],
-            status=np.where(reason == "", "ok", "failed")[None],
+            status=np.where(wanted, np.where(reason == "", "ok", "failed"), "skipped")[None],
             reason=reason[None],
             n=self.stimuli,
             seconds=seconds / value.size,
             standard_error=error[None],
-            provenance={**(provenance or {}), **about},
+            provenance={**(provenance or {}), **self.about, **about},
         )
 
     def _values(self) -> tuple[Matrix, Matrix]:

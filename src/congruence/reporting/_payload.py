@@ -49,7 +49,7 @@ def _matrix(view: View, label: str, block: int, dtype: str) -> dict[str, Any]:
     """Return one measure: numbers, colours for both scales, and what is said of each cell."""
     values, info = view.matrices[label], view.comparison.infos[label]
     notes, texts = _notes(view.comparison, label)
-    levels = view.levels[label].values
+    levels, errors = view.levels[label].values, _errors(view.comparison, label)
     whole = block == 1
     return {
         "scales": {scale: _scale(values, info, scale) for scale in ("range", "data")},
@@ -57,7 +57,15 @@ def _matrix(view: View, label: str, block: int, dtype: str) -> dict[str, Any]:
         "notes": _packed(notes, "<u4") if whole else None,
         "texts": texts if whole else [""],
         "levels": _packed(levels, "<f4") if whole and np.isfinite(levels).any() else None,
+        "errors": _packed(errors, "<f4") if whole and errors is not None else None,
     }
+
+
+def _errors(comparison: Comparison, label: str) -> Numbers | None:
+    """Return the standard errors of one measure, where they were estimated."""
+    if "standard_error" not in comparison.dataset:
+        return None
+    return np.asarray(comparison.dataset["standard_error"].sel(measure=label).values)
 
 
 def _scale(values: xr.DataArray, info: MeasureInfo, scale: Scale) -> dict[str, Any]:

@@ -222,6 +222,7 @@
       const lines = [["span", `${payload.a[i]}  ×  ${payload.b[j]}`]];
       if (!Number.isNaN(value)) lines.push(["b", exact(value)]);
       if (payload.block > 1) lines.push(["faint", `mean of up to ${payload.block} × ${payload.block} pairs`]);
+      if (this.errors && !Number.isNaN(this.errors[k])) lines.push(["span", `standard error: ${Number(this.errors[k].toPrecision(2))}`]);
       if (this.levels && !Number.isNaN(this.levels[k])) lines.push(["span", `unrelated data: ${Number(this.levels[k].toPrecision(3))}`]);
       if (note) lines.push(["faint", note]);
       return lines;
@@ -320,6 +321,7 @@
   const numbers = payload.bytes === 8 ? Float64Array : Float32Array;
   const matrices = await Promise.all(payload.matrices.map(async (spec, k) => new Matrix(document.getElementById(`matrix-${k}`), spec, {
     values: await unpack(spec.values, numbers), notes: await unpack(spec.notes, Uint32Array), levels: await unpack(spec.levels, Float32Array),
+    errors: await unpack(spec.errors, Float32Array),
   })));
   const paintScales = (scale) => document.querySelectorAll(".scale").forEach((line, k) => {
     const { low, high, stops } = payload.matrices[k].scales[scale], [from, bar, to] = line.children;

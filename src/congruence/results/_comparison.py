@@ -258,17 +258,19 @@ class Comparison:
         Returns
         -------
         pandas.DataFrame
-            Columns measure, a, b, value, status, reason, warnings (as readable text), n, seconds.
+            Columns measure, a, b, value, status, reason, warnings (as readable text), n, seconds, and standard_error
+            where one was estimated.
         """
         import pandas as pd
 
-        variables = {name: self._dataset[name].values for name in _parts.COLUMNS[3:]}
+        names = [*_parts.COLUMNS, *(["standard_error"] if "standard_error" in self._dataset else [])]
+        variables = {name: self._dataset[name].values for name in names[3:]}
         asked = variables["status"] != "skipped"
         variables["warnings"] = coded(variables["warnings"]).through(describe_caveats)
         places = np.nonzero(asked)
         columns = {dim: self._dataset[dim].values[place] for dim, place in zip(_parts.DIMS, places, strict=True)}
         columns |= {name: values[asked] for name, values in variables.items()}
-        return pd.DataFrame(columns, columns=list(_parts.COLUMNS))
+        return pd.DataFrame(columns, columns=names)
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `to_dataframe` with every digit of the numbers; NaN is ``nan``. Returns the path."""
