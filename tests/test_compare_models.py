@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import congruence as cg
-from congruence.engine.minibatch import MinibatchCKA
 from congruence.api.models import compare_models
+from congruence.engine.minibatch import MinibatchCKA
 from congruence.engine.models import ModelPass
 from congruence.errors import (
     CongruenceWarning,

@@ -131,7 +131,9 @@ class Journal:
             file.truncate(start)
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            message = f"No space left for {self.folder}; what is done stays. Free some space and go on with exists='resume'."
+            message = (
+                f"No space left for {self.folder}; what is done stays. Free some space and go on with exists='resume'."
+            )
             raise StoreError(message) from error
 
     def _clear(self) -> None:
