@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from congruence.errors import ParameterError, WorkerError
+from congruence.errors import CongruenceError, ParameterError, WorkerError
 from congruence.validate import require_extra
 
 Result = TypeVar("Result")
 
-CONNECT_SECONDS = 6.0
+CONNECT_SECONDS = 5.0
 """How long a scheduler may take to answer; with all that comes before, an error is there within 10 seconds."""
+
+ASK_SECONDS = 10.0
+"""How often a scheduler is asked how many workers it has."""
 
 
 class DaskExecutor(Executor):
@@ -32,11 +36,17 @@ class DaskExecutor(Executor):
         self._client = client
         # Not pure: Dask would hash every tile to see whether it knows it already.
         self._executor = client.get_executor(pure=False)
+        self._slots, self._asked = 1, -math.inf
 
     @property
     def slots(self) -> int:
-        """How many tiles the workers can compute at once."""
-        return sum(self._client.nthreads().values())
+        """How many tiles the workers can compute at once; the scheduler is asked now and then, as workers come and go."""
+        if time.monotonic() > self._asked + ASK_SECONDS:
+            # A scheduler that does not answer shows in the tiles that it has.
+            with suppress(OSError):
+                self._slots = max(1, sum(self._client.nthreads().values()))
+            self._asked = time.monotonic()
+        return self._slots
 
     def submit(self, work: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Send work to a worker."""
@@ -49,8 +59,15 @@ class DaskExecutor(Executor):
         if isinstance(error, distributed.KilledWorker):
             message = f"Dask gave up: a tile was tried several times, and each time its worker died ({error})."
             return WorkerError(f"{message} {GO_ON}")
-        if isinstance(error, CancelledError | asyncio.CancelledError | distributed.comm.CommClosedError):
+        gone = self._client.status != "running" and not isinstance(error, CongruenceError)
+        if gone or isinstance(error, CancelledError | asyncio.CancelledError | distributed.comm.CommClosedError):
             return WorkerError(f"The Dask scheduler is gone, or it dropped our work. {GO_ON}")
+        if isinstance(error, RuntimeError) and "deserialization of the task graph" in str(error):
+            message = (
+                f"The Dask workers cannot load what they are sent ({error.__cause__}). Install there what is installed "
+                "here: congruence, and the modules in which your own measures are."
+            )
+            return WorkerError(message)
         return None
 
 
@@ -83,7 +100,7 @@ def dask_executor(address: str) -> Iterator[DaskExecutor]:
         raise ParameterError(message)
     with (
         distributed.LocalCluster(
-            n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

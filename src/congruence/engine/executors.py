@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -95,7 +95,9 @@ def compute_tiles(tiles: Iterable[Tile], executor: Submits | None) -> Iterator[t
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=_has_failed):  # those that succeeded first: they are recorded
-                yield running.pop(future), _rows(future, executor)
+                with _faults_of(executor):
+                    rows = future.result()
+                yield running.pop(future), rows
     finally:
         for future in running:
             future.cancel()
@@ -103,14 +105,12 @@ def compute_tiles(tiles: Iterable[Tile], executor: Submits | None) -> Iterator[t
 
 def _most_at_once(executor: Submits) -> int:
     """Return how many tiles may be under way."""
-    return 2 * max(1, executor.slots) if isinstance(executor, DaskExecutor) else 4 * cores()
+    return 2 * executor.slots if isinstance(executor, DaskExecutor) else 4 * cores()
 
 
 def _sent(executor: Submits, tile: Tile) -> Future[list[Row]]:
-    try:
+    with _faults_of(executor):
         future = executor.submit(compute_alone, tile.to_send())
-    except BrokenExecutor as error:
-        raise _broken(error) from error
     if not isinstance(future, Future):
         message = (
             f"{type(executor).__name__}.submit must return a concurrent.futures.Future; got {type(future).__name__}."
@@ -123,21 +123,19 @@ def _has_failed(future: Future[list[Row]]) -> bool:
     return future.cancelled() or future.exception() is not None
 
 
-def _rows(future: Future[list[Row]], executor: Submits) -> list[Row]:
-    """Return the rows of a tile; of an error that is not the tile's own, say what it means."""
+@contextmanager
+def _faults_of(executor: Submits) -> Iterator[None]:
+    """Of an error that is not the tile's own, say what it means."""
     try:
-        return future.result()
+        yield
     except BrokenExecutor as error:
-        raise _broken(error) from error
-    except (Exception, CancelledError) as error:
+        message = f"A worker process died before its tile was done ({error}). {GO_ON}"
+        raise WorkerError(message) from error
+    except (Exception, asyncio.CancelledError) as error:
         lost = executor.lost(error) if isinstance(executor, DaskExecutor) else None
         if lost is None:
             raise
         raise lost from error
-
-
-def _broken(error: BrokenExecutor) -> WorkerError:
-    return WorkerError(f"A worker process died before its tile was done ({error}). {GO_ON}")
 
 
 def _here(tiles: Iterable[Tile]) -> Iterator[tuple[Tile, list[Row]]]:

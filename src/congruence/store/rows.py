@@ -15,7 +15,7 @@ from congruence import steps as _steps
 from congruence.errors import ParameterError, ShapeError, StoreError
 from congruence.representation import Deferred, Origin, Representation
 from congruence.store.chunks import ChunkedArray, RowHash, content_hash
-from congruence.store.folder import open_folder
+from congruence.store.folder import is_url, open_folder
 from congruence.store.layout import read_description, read_root
 from congruence.store.numpy_files import open_npy
 from congruence.store.reader import Activations
@@ -57,7 +57,7 @@ def defer_layer(store: Activations, layer: str, steps: _steps.StepSpec = None) -
         recurrent = bool(store.describe(layer)["recurrent"])
         chosen = _steps.default_steps(len(store.shape(layer)), recurrent=recurrent)
     _require_one_row_each(chosen)
-    rows = LayerRows(store.path, layer, chosen, _after(store.content_hash(layer), chosen))
+    rows = LayerRows(_from_anywhere(store.path), layer, chosen, _after(store.content_hash(layer), chosen))
     first, stored = rows.read(0, 1), store.rows(layer, 0, 1)
     return Deferred(
         layer,
@@ -115,9 +115,10 @@ class LayerRows:
 
     def whole(self) -> Representation:
         """Return all stimuli of what is on disk now; steps are applied to a part at a time."""
-        store, anew = Activations(self.path), replace(self)
-        parts = _parts(store.n, anew.row_bytes) if self.steps else [(0, store.n)]
+        n, anew = Activations(self.path).n, replace(self)
+        parts = _parts(n, anew.row_bytes) if self.steps else [(0, n)]
         read = [anew.read(*part) for part in parts]
+        store = Activations(self.path)  # after the values: a store that was replaced meanwhile has another hash
         stored = store.rows(self.layer, 0, 1)
         return Representation(
             read[0] if len(read) == 1 else np.concatenate(read),
@@ -136,6 +137,11 @@ class LayerRows:
         except StoreError:
             return True
         return _after(found, self.steps) != self.fingerprint
+
+
+def _from_anywhere(path: str) -> str:
+    """Return a path or URL as a process finds it that was started in another folder."""
+    return path if is_url(path) else str(Path(path).absolute())
 
 
 def _after(content: str | None, steps: tuple[_steps.Step, ...]) -> str | None:
@@ -169,7 +175,7 @@ def defer_npy(path: str | Path, name: str | None = None) -> Deferred:
     ShapeError
         If the array has not two axes.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # a worker may have been started in another folder
     entry = open_npy(path)
     name = name or path.stem
     if len(entry.shape) != 2:
