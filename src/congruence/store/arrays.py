@@ -119,8 +119,8 @@ def open_source(path: str | Path) -> Activations | ArrayFiles:
     Parameters
     ----------
     path : path or URL
-        A store (names are its layers), a ``.npy`` file (its stem), a ``.npz`` or ``.safetensors`` file (its keys), or a
-        folder of such, sorted by name (``store/layer``; the stem, or ``stem/key`` for files of several arrays).
+        A store (names are its layers), a file of one array (its stem), a ``.npz`` or ``.safetensors`` file of several
+        (its keys), or a folder of such, sorted by name (``store/layer``; the stem, or ``stem/key`` for files of several).
 
     Returns
     -------
@@ -154,7 +154,8 @@ def _file(path: Path) -> dict[str, _Entry]:
         raise InputError(message)
     if path.suffix == ".npy":
         return {path.stem: open_npy(path)}
-    return dict(open_npz(path) if path.suffix == ".npz" else open_safetensors(path))
+    found: dict[str, _Entry] = dict(open_npz(path) if path.suffix == ".npz" else open_safetensors(path))
+    return found if len(found) > 1 else {path.stem: entry for entry in found.values()}
 
 
 def _folder(folder: Path) -> dict[str, _Entry]:
