@@ -278,6 +278,12 @@ class Group:
         for name, parameter in self.learner.parameters.items():
             prefix = f"optimiser/{name}/"
             keys = [key.removeprefix(prefix) for key in found[0][0] if key.startswith(prefix)]
-            joined = {key: self.learner.join([tensors[prefix + key] for tensors, _ in found]) for key in keys}
+            # In the memory layout of the parameter: the fused optimiser goes through both as flat arrays.
+            joined = {
+                key: torch.empty_like(parameter).copy_(
+                    self.learner.join([tensors[prefix + key] for tensors, _ in found])
+                )
+                for key in keys
+            }
             self.optimiser.state[parameter] = {**joined, **({"step": torch.tensor(float(step))} if joined else {})}
         return step
