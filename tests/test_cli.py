@@ -315,7 +315,7 @@ def test_explain_says_what_it_would_cost_and_writes_nothing(here):
 def test_a_memory_budget_that_is_too_small_or_means_nothing(here):
     small = congruence(*COMPARE, "--memory", "10kB")
     assert small.code == 2
-    assert "does not hold one tile of cka" in small.error
+    assert "does not hold the sums of one pair for cka" in small.error
     assert not (here / "run").exists()
     nonsense = congruence(*COMPARE, "--memory", "plenty")
     assert nonsense.code == 2

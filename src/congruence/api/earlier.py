@@ -17,7 +17,13 @@ _SAME = ("congruence", "measures", "pairs", "dtype")
 
 def key(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes a run the same run."""
-    return {part: provenance[part] for part in _SAME} | {side: _fingerprints(provenance, side) for side in ("a", "b")}
+    same = {part: provenance[part] for part in _SAME} | {"device": _kind(provenance)}
+    return same | {side: _fingerprints(provenance, side) for side in ("a", "b")}
+
+
+def _kind(provenance: Mapping[str, Any]) -> str:
+    """Return the kind of device, on which the precision depends: one GPU is like another."""
+    return str(provenance.get("device", "cpu")).partition(":")[0]
 
 
 def _fingerprints(provenance: Mapping[str, Any], side: str) -> dict[str, str] | None:
@@ -63,10 +69,12 @@ def joint_measures(request: Request, before: Comparison, folder: Path) -> tuple[
         If something in the earlier run could not be kept.
     """
     then, now = before.provenance, request.provenance()
-    for part in ("congruence", "pairs", "dtype"):
-        if then[part] != now[part]:
-            message = f"{folder} was computed with {part}={then[part]!r} and now it is {now[part]!r}. Choose another output, or replace it with exists='overwrite'."
-            raise StoreError(message)
+    differing = [(part, then[part], now[part]) for part in ("congruence", "pairs", "dtype") if then[part] != now[part]]
+    if _kind(then) != _kind(now):
+        differing.append(("device", _kind(then), _kind(now)))
+    for part, old, new in differing:
+        message = f"{folder} was computed with {part}={old!r} and now it is {new!r}. Choose another output, or replace it with exists='overwrite'."
+        raise StoreError(message)
     if (then["inputs"]["b"] is None) != (request.b is None):
         message = f"{folder} compares {'two sides' if request.b is None else 'one side with itself'}, and so must an update. Choose another output."
         raise StoreError(message)
