@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from congruence import steps as _steps
 from congruence.errors import ShapeError, StoreError, UnknownNameError
-from congruence.representation import Deferred, Ids, Origin, Representation
+from congruence.representation import Ids, Origin, Representation
 from congruence.store import journal
 from congruence.store.chunks import ChunkedArray
 from congruence.store.folder import open_folder
@@ -213,21 +212,6 @@ class Activations(Mapping[str, Representation]):
         ids = self._ids[start:stop] if self._ids is not None else np.arange(start, stop).astype(np.str_)
         return self._representation(name, start, stop, ids)
 
-    def deferred(self, name: str) -> Deferred | None:
-        """Return a matrix that stays on disk until its values are asked for; None for a layer that is no matrix."""
-        shape = self.shape(name)
-        if len(shape) != 2:
-            return None
-        return Deferred(
-            name,
-            (int(shape[0]), int(shape[1])),
-            str(self.dtype(name)),
-            partial(_read_layer, self.path, name),
-            self._ids,
-            self._steps(name),
-            self._origin(name),
-        )
-
     def __getitem__(self, name: str) -> Representation:
         return self._representation(name, 0, self.n, self._ids)
 
@@ -284,11 +268,6 @@ class Activations(Mapping[str, Representation]):
             f"<div><strong>Activations</strong> <code>{escape(self.path)}</code> ({self._line()})"
             f"<table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
         )
-
-
-def _read_layer(path: str, name: str) -> Representation:
-    """Read one layer of a store; a function of the module, so that it can be sent to another process."""
-    return Activations(path)[name]
 
 
 def _text(value: Any) -> str | None:
