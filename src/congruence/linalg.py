@@ -290,12 +290,26 @@ def orthonormalised(basis: Array) -> Array | None:
 
 
 def complement(basis: Array) -> Array:
-    """Return an orthonormal basis of all centred vectors orthogonal to `basis` (n, r), shape (n, n - 1 - r)."""
+    """Return an orthonormal basis of all centred vectors orthogonal to `basis` (n, r), shape (n, n - 1 - r).
+
+    Random vectors without their part in `basis` are made orthonormal, a fraction of the work of completing `basis`.
+    """
     xp = array_namespace(basis)
     n, r = basis.shape
+    if r == n - 1:
+        return basis[:, :0]
     ones = xp.full((n, 1), 1 / math.sqrt(n), dtype=basis.dtype, device=basis.device)
-    whole, _ = xp.linalg.qr(xp.concat([ones, basis], axis=1), mode="complete")
-    return whole[:, r + 1 :]
+    fixed = xp.concat([ones, basis], axis=1)
+    drawn = np.random.default_rng(0).normal(size=(n, n - 1 - r))
+    found = xp.asarray(drawn, dtype=basis.dtype, device=basis.device)
+    for _ in range(2):  # the second time takes out what rounding left of `basis`
+        found = found - fixed @ (xp.matrix_transpose(fixed) @ found)
+        weights = _cholesky_weights(found)
+        if weights is None:
+            whole, _ = xp.linalg.qr(fixed, mode="complete")
+            return whole[:, r + 1 :]
+        found = _times_upper(found, weights)
+    return found
 
 
 def nuclear_norm(x: Array) -> float:
