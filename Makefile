@@ -5,6 +5,8 @@
 #   make lint        ruff, formatting, types, and the direction of imports
 #   make cov         the tests, and a line-by-line coverage page in htmlcov/
 #   make test-long   all tests, the slow ones included
+#   make bench       the benchmarks, under an hour on two quiet cores, and docs/benchmarks.md; ROW=8385 runs one row
+#   make peers       install the public packages that the benchmarks compare with, where they are present
 #   make venv        only build .venv, with what the tests need
 #   make clean       remove .venv and everything generated
 #
@@ -27,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-long cov lint venv clean
+.PHONY: demo test test-long cov lint bench peers venv clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -48,6 +50,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# What has been measured is kept in benchmarks/results: an interrupted run goes on, and ARGS=--again measures once more.
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks $(addprefix --row ,$(ROW)) $(ARGS)
+
+peers: $(VENV)/.dev
+	@$(PIP) install --no-compile -c constraints.txt --no-build-isolation -e '.[peers]'
 
 venv: $(VENV)/.dev
 

@@ -1,6 +1,6 @@
 """What recording costs over the bare forward pass, on a published text encoder (the demo extra).
 
-    python benchmarks/extraction.py [--sentences 2000] [--batch-size 32] [--threads 2] [--out FOLDER]
+    python -m benchmarks.extraction [--sentences 2000] [--batch-size 32] [--threads 2] [--out FOLDER]
 
 Every batch is run twice in turn, by a bare copy of the model and by `cg.extract`, so that what else the machine does
 falls on both. "per batch" is the median of the ratios of those pairs; "whole run" sets everything that `extract` does,
@@ -13,19 +13,17 @@ import argparse
 import copy
 import importlib.util
 import shutil
-import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import congruence as cg
+from benchmarks.turns import InTurn
 from congruence.extraction import load_model
 from congruence.extraction.sentences import python_sentences
 
@@ -38,40 +36,18 @@ CASES = {
 }
 
 
-@dataclass
-class InTurn:
-    """Batches that time a bare forward of each before they hand it on, and the consumer's work on it after."""
-
-    model: torch.nn.Module
-    batches: list[Any]
-    bare: list[float] = field(default_factory=list)
-    recorded: list[float] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self.batches:
-            start = time.perf_counter()
-            with torch.inference_mode():
-                self.model(**batch)
-            handed = time.perf_counter()
-            self.bare.append(handed - start)
-            yield batch
-            self.recorded.append(time.perf_counter() - handed)
-
-
 def measure(model: torch.nn.Module, batches: list[Any], layers: Any, steps: str | None, out: Path) -> str:
     """Extract once; return the line of the table."""
-    turns = InTurn(copy.deepcopy(model).eval(), batches)
+    turns = InTurn([copy.deepcopy(model).eval()], batches)
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cg.CongruenceWarning)  # of layers that "*" cannot record
         cg.extract(model, turns, layers, steps=steps, out=out)
     whole = time.perf_counter() - start - sum(turns.bare)
-    # the first batch carries what is done once: it counts in the whole run only
-    ratios = [a / b for a, b in zip(turns.recorded[1:], turns.bare[1:], strict=True)]
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 1e6
     shutil.rmtree(out)
     return (
-        f"per batch {statistics.median(ratios):6.3f}   whole run {whole / sum(turns.bare):6.3f}"
+        f"per batch {turns.ratio:6.3f}   whole run {whole / sum(turns.bare):6.3f}"
         f"   (bare {sum(turns.bare):6.1f} s, extract {whole:6.1f} s, {size:7.1f} MB)"
     )
 

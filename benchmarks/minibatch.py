@@ -1,93 +1,101 @@
 """What comparing two models batch by batch adds to their bare forward passes.
 
-    python benchmarks/minibatch.py [--batches 4] [--threads 2] [--layers 12] [--width 384] [--tokens 64] [--batch-size 64]
-
-Two randomly initialised BERT encoders; all hidden states, averaged over tokens, of one with all of the other. Every
-batch is run twice in turn, by bare copies of both models and by `compare_models`, so that what else the machine does
-falls on both; the ratio is the median over batches, the first (which carries what is done once) left out.
+Two randomly initialised BERT encoders; all hidden states, averaged over tokens, of one with all of the other. Every batch
+is run twice in turn, by bare copies of both models and by `compare_models`.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import statistics
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
-from congruence.engine.models import compare_models
+import congruence as cg
+from benchmarks.measuring import Array, Check, Disagreement, Result, peak_memory, product_rate, result, seconds_of
+from benchmarks.turns import InTurn
+from congruence.engine.minibatch import MinibatchCKA
 
 HIDDEN_STATES = ["embeddings", r"re:encoder\.layer\.\d+"]
+LABEL = "cka:estimator=debiased"
+SINGLE = 1e-5
+"""How far values may be from those of states that were averaged over tokens elsewhere: states are float32."""
 
 
-@dataclass
-class InTurn:
-    """Batches that time bare forwards of each before they hand it on, and the consumer's work on it after."""
+@dataclass(frozen=True)
+class Size:
+    """Layers, width, tokens and sentences of a batch, and how many batches are timed."""
 
-    models: list[torch.nn.Module]
-    batches: list[Any]
-    bare: list[float] = field(default_factory=list)
-    compared: list[float] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self.batches:
-            start = time.perf_counter()
-            with torch.inference_mode():
-                for model in self.models:
-                    model(**batch)
-            handed = time.perf_counter()
-            self.bare.append(handed - start)
-            yield batch
-            self.compared.append(time.perf_counter() - handed)
+    layers: int
+    width: int
+    tokens: int
+    batch: int
+    batches: int
 
 
-def encoders(layers: int, width: int) -> list[torch.nn.Module]:
+FULL, TINY = Size(12, 384, 64, 64, 6), Size(2, 32, 8, 6, 2)
+
+
+def measure(row: str, name: str, folder: Path, *, tiny: bool = False) -> Result:
+    """Time both, and check the values against states taken by the models themselves."""
+    del folder
+    size = TINY if tiny else FULL
+    models = _encoders(size)
+    shape = (size.batch, size.tokens)
+    torch.manual_seed(2)
+    batches = [
+        {"input_ids": torch.randint(1000, 30000, shape), "attention_mask": torch.ones(shape, dtype=torch.long)}
+        for _ in range(size.batches + 1)
+    ]
+    rate = product_rate()
+    turns = InTurn(copy.deepcopy(models), batches)
+    whole, found = seconds_of(lambda: cg.compare_models(*models, turns, HIDDEN_STATES))
+    peak = peak_memory()
+    difference = float(np.abs(found.matrix(LABEL).values - _direct(models, batches)).max())
+    if not difference <= SINGLE:
+        message = f"Minibatch CKA differs by {difference:.1e} from that of the models' own hidden states."
+        raise Disagreement(message)
+    added = 100 * (turns.ratio - 1)
+    columns = {
+        "states": f"{len(found.a)} x {len(found.b)}",
+        "batch": f"{size.batch} x {size.tokens} tokens, width {size.width}",
+        "two forwards, s": statistics.median(turns.bare),
+        "with the comparison, s": statistics.median(turns.worked),
+        "added, %": added,
+        "whole run added, %": 100 * ((whole - sum(turns.bare)) / sum(turns.bare) - 1),
+        "largest difference": difference,
+        "torch": metadata.version("torch"),
+    }
+    return result(row, name, columns, [Check("% added to two forward passes", added, 25, False)], rate, peak)
+
+
+def _encoders(size: Size) -> list[torch.nn.Module]:
     """Return two encoders that differ in their weights."""
     found = []
     for seed in range(2):
         torch.manual_seed(seed)
         config = transformers.BertConfig(
-            hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 32, intermediate_size=4 * width
+            hidden_size=size.width,
+            num_hidden_layers=size.layers,
+            num_attention_heads=max(1, size.width // 32),
+            intermediate_size=4 * size.width,
         )
         found.append(transformers.BertModel(config, add_pooling_layer=False).eval())
     return found
 
 
-def main() -> None:
-    """Print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--batches", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--width", type=int, default=384)
-    parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=64)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    models = encoders(options.layers, options.width)
-    shape = (options.batch_size, options.tokens)
-    batches = [
-        {"input_ids": torch.randint(1000, 30000, shape), "attention_mask": torch.ones(shape, dtype=torch.long)}
-        for _ in range(options.batches + 1)
-    ]
-    turns = InTurn(copy.deepcopy(models), batches)
-    start = time.perf_counter()
-    result = compare_models(models[0], models[1], turns, HIDDEN_STATES)
-    whole = time.perf_counter() - start - sum(turns.bare)
-    ratios = [a / b for a, b in zip(turns.compared[1:], turns.bare[1:], strict=True)]
-    print(
-        f"{len(result.a)} x {len(result.b)} states, batch {shape}, {options.threads} threads, torch {torch.__version__}"
-    )
-    print(
-        f"two bare forwards {statistics.median(turns.bare):.3f} s, with the comparison {statistics.median(turns.compared):.3f} s: "
-        f"ratio {statistics.median(ratios):.3f} (whole run {whole / sum(turns.bare):.3f}, fingerprints of the weights included)"
-    )
-
-
-if __name__ == "__main__":
-    main()
+def _direct(models: list[torch.nn.Module], batches: list[Any]) -> Array:
+    """Return the values from states that the models return when asked for them."""
+    names = [f"state{i}" for i in range(models[0].config.num_hidden_layers + 1)]
+    sums = MinibatchCKA(names, names)
+    for batch in batches:
+        with torch.inference_mode():
+            states = [model(**batch, output_hidden_states=True).hidden_states for model in models]
+        sums.update(*(dict(zip(names, (x.double().mean(dim=1).numpy() for x in side), strict=True)) for side in states))
+    return sums.result().matrix(LABEL).values

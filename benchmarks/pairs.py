@@ -1,346 +1,174 @@
-"""All pairs at once against a loop over pairs: ratios, agreement, and the floor that the arithmetic sets.
-
-    python benchmarks/pairs.py [--row 169|8385|780|845650] [--measure cka ...] [--out docs/benchmarks.md]
-
-Every row computes all pairs with `congruence.compare`, in full, and in the same run times the plain pair formula (NumPy and
-SciPy, all cores, columns centred beforehand) on 24 random pairs, which is extrapolated to all of them. The values of those
-pairs must agree. Times are the machine's of that day; the ratios are what counts.
-"""
+"""All pairs at once against a loop over pairs: ratios, agreement, and the floor that the arithmetic sets."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.linalg
-import scipy.stats
 
 import congruence as cg
+from benchmarks.data import make_data
+from benchmarks.floors import SPECTRAL, Floor, spectral_floor
+from benchmarks.loop import LOOP, time_pairs
+from benchmarks.measuring import (
+    AGREE,
+    SAMPLE,
+    Array,
+    Check,
+    Disagreement,
+    Result,
+    forget_peak,
+    peak_memory,
+    product_rate,
+    result,
+    seconds_of,
+)
 
-Array = np.ndarray
-SAMPLE = 24
+SYMMETRIC = tuple(label for label in LOOP if label != "pwcca")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A set of representations: two models against each other, or all within one side."""
+    """A set of representations: two models against each other, or all within one side.
 
+    Parameters
+    ----------
+    row : str
+        Which row of the page.
+    a, b : int
+        How many representations there are on each side; None compares within the first.
+    n, p : int
+        Their shape.
+    marks : dict of str to float
+        How many times faster than the pair loop each measure is to be.
+    floors : bool
+        Whether the time over the floor has a mark, too.
+    """
+
+    row: str
     a: int
     b: int | None
     n: int
     p: int
-    measures: tuple[str, ...]
+    marks: dict[str, float]
+    floors: bool = False
 
     @property
     def pairs(self) -> int:
-        """Values to compute, symmetric measures once a pair."""
-        return self.a * (self.a + 1) // 2 if self.b is None else self.a * self.b
-
-
-FIRST_SET = (
-    "cka",
-    "cka:kernel=rbf",
-    "cca",
-    "cca:statistic=mean_squared",
-    "svcca",
-    "pwcca",
-    "procrustes",
-    "rsa",
-    "mutual_knn",
-)
-SYMMETRIC = tuple(label for label in FIRST_SET if label != "pwcca")
-TASKS = {
-    "169": Task(13, 13, 2000, 768, FIRST_SET),
-    "780": Task(39, None, 1000, 768, SYMMETRIC),
-    "8385": Task(129, None, 1000, 768, SYMMETRIC),
-}
-MILLION = "845650"
-
-
-def make_data(count: int, n: int, p: int, seed: int) -> list[Array]:
-    """Return representations of one latent structure: power-law spectrum, a rotation each, and a noise floor."""
-    latent = np.random.default_rng(1234).normal(size=(n, p)) * np.arange(1, p + 1) ** -0.7
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(count):
-        rotation = np.linalg.qr(rng.normal(size=(p, p)))[0]
-        found.append(latent @ rotation + 0.05 * rng.normal(size=(n, p)))
-    return found
-
-
-# ---- the pair loop: what a pair costs if nothing is shared -----------------------------------------------------------
-
-
-def _cka(x: Array, y: Array) -> float:
-    return float(np.sum((x.T @ y) ** 2) / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2)))
-
-
-def _kernel(x: Array) -> Array:
-    gram = x @ x.T
-    squares = np.diag(gram)
-    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0)
-    median = np.median(np.sqrt(distances[np.triu_indices(len(x), 1)]))
-    kernel = np.exp(-distances / (2 * (0.4 * median) ** 2))
-    kernel -= kernel.mean(axis=0)
-    return kernel - kernel.mean(axis=1, keepdims=True)
-
-
-def _rbf_cka(x: Array, y: Array) -> float:
-    k, m = _kernel(x), _kernel(y)
-    return float(np.sum(k * m) / np.sqrt(np.sum(k * k) * np.sum(m * m)))
-
-
-def _basis(x: Array) -> Array:
-    return scipy.linalg.qr(x, mode="economic")[0]
-
-
-def _cca(x: Array, y: Array) -> float:
-    return float(np.mean(np.minimum(scipy.linalg.svdvals(_basis(x).T @ _basis(y)), 1)))
-
-
-def _squared_cca(x: Array, y: Array) -> float:
-    return float(np.sum((_basis(x).T @ _basis(y)) ** 2) / min(x.shape[1], y.shape[1]))
-
-
-def _leading(x: Array) -> Array:
-    left, singular, _ = scipy.linalg.svd(x, full_matrices=False)
-    share = np.cumsum(singular**2) / np.sum(singular**2)
-    return left[:, : int(np.searchsorted(share, 0.99)) + 1]
-
-
-def _svcca(x: Array, y: Array) -> float:
-    return float(np.mean(np.minimum(scipy.linalg.svdvals(_leading(x).T @ _leading(y)), 1)))
-
-
-def _pwcca(x: Array, y: Array) -> float:
-    basis = _basis(x)
-    left, rho, _ = scipy.linalg.svd(basis.T @ _basis(y), full_matrices=False)
-    weights = np.abs((basis @ left).T @ x).sum(axis=1)
-    return float(weights @ np.minimum(rho, 1) / weights.sum())
-
-
-def _procrustes(x: Array, y: Array) -> float:
-    nuclear = scipy.linalg.svdvals(x.T @ y).sum()
-    return float(np.arccos(min(1.0, nuclear / (np.linalg.norm(x) * np.linalg.norm(y)))))
-
-
-def _ranks(x: Array) -> Array:
-    return scipy.stats.rankdata(1 - np.corrcoef(x)[np.triu_indices(len(x), 1)])
-
-
-def _rsa(x: Array, y: Array) -> float:
-    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
-
-
-def _neighbours(x: Array) -> Array:
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    similarity = unit @ unit.T
-    np.fill_diagonal(similarity, -np.inf)
-    return np.argpartition(-similarity, 10, axis=1)[:, :10]
-
-
-def _mutual_knn(x: Array, y: Array) -> float:
-    pairs = zip(_neighbours(x), _neighbours(y), strict=True)
-    return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in pairs]))
-
-
-LOOP: dict[str, tuple[Callable[[Array, Array], float], bool]] = {  # and whether it takes centred columns
-    "cka": (_cka, True),
-    "cka:kernel=rbf": (_rbf_cka, True),
-    "cca": (_cca, True),
-    "cca:statistic=mean_squared": (_squared_cca, True),
-    "svcca": (_svcca, True),
-    "pwcca": (_pwcca, True),
-    "procrustes": (_procrustes, True),
-    "rsa": (_rsa, False),
-    "mutual_knn": (_mutual_knn, False),
-}
-
-
-# ---- measuring -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    pairs: int
-    measure: str
-    seconds: float
-    loop: float
-    floor: float
-    difference: float
-    form: str
+        """Pairs of different representations."""
+        return self.a * (self.a - 1) // 2 if self.b is None else self.a * self.b
 
     @property
-    def ratio(self) -> float:
-        """How many times faster than the pair loop."""
-        return self.loop / self.seconds
+    def measures(self) -> tuple[str, ...]:
+        """What is computed: PWCCA, which is not symmetric, only between two sides."""
+        return SYMMETRIC if self.b is None else tuple(LOOP)
 
 
-def product_rate() -> float:
-    """Return the rate of this machine's float64 matrix product now, in flop a second (median of five)."""
-    x = np.random.default_rng(0).normal(size=(1500, 1500))
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        x @ x
-        times.append(time.perf_counter() - start)
-    return 2 * 1500**3 / statistics.median(times)
+def _marks(*ratios: float) -> dict[str, float]:
+    labels = ("cka", "cka:kernel=rbf", "cca", "cca:statistic=mean_squared", "svcca", "rsa", "mutual_knn", "procrustes")
+    return dict(zip(labels, ratios, strict=True))
 
 
-def measure_row(task: Task, label: str, sample: int = SAMPLE) -> Row:
+TASKS = {
+    "169": Task("169", 13, 13, 2000, 768, {"pwcca": 4}, floors=True),
+    "780": Task("780", 40, None, 1000, 768, _marks(30, 40, 20, 40, 30, 50, 40, 2)),
+    "8385": Task("8385", 130, None, 1000, 768, _marks(60, 100, 40, 200, 60, 150, 100, 2.5)),
+}
+TINY = {
+    "169": Task("169", 3, 3, 60, 20, {"pwcca": 4}, floors=True),
+    "780": Task("780", 4, None, 40, 30, TASKS["780"].marks),
+    "8385": Task("8385", 5, None, 40, 30, TASKS["8385"].marks),
+}
+
+
+@lru_cache(maxsize=1)
+def sides(a: int, b: int | None, n: int, p: int) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    """Return the representations of a task by name."""
+    first = {f"a{i}": x for i, x in enumerate(make_data(a, n, p, seed=1))}
+    return first, None if b is None else {f"b{i}": x for i, x in enumerate(make_data(b, n, p, seed=2))}
+
+
+def measure(row: str, label: str, folder: Path, *, tiny: bool = False) -> Result:
+    """Measure one line of a row."""
+    del folder
+    return measure_task((TINY if tiny else TASKS)[row], label)
+
+
+def measure_task(task: Task, label: str, sample: int = SAMPLE) -> Result:
     """Time all pairs in one go and the pair loop on a sample, and compare their values."""
-    a = {f"a{i}": x for i, x in enumerate(make_data(task.a, task.n, task.p, seed=1))}
-    b = None if task.b is None else {f"b{i}": x for i, x in enumerate(make_data(task.b, task.n, task.p, seed=2))}
+    a, b = sides(task.a, task.b, task.n, task.p)
+    warm_up(label)
     rate = product_rate()
-    start = time.perf_counter()
+    forget_peak()
+    seconds, found = seconds_of(lambda: compare_all(a, b, label))
+    peak = peak_memory()
+    chosen = random_pairs(list(a), list(b or a), sample)
+    times, values = time_pairs(label, [(a[first], (b or a)[second]) for first, second in chosen])
+    difference = require_agreement(found.matrix(label), chosen, values, label)
+    loop = statistics.mean(times) * task.pairs
+    plan = cg.plan(a, b, [label])
+    floor = _floor(label, [*a.values(), *(b or {}).values()], task, plan.flops, rate)
+    ratio = loop / seconds
+    checks = [Check("times faster than the pair loop", ratio, task.marks[label], True)] if label in task.marks else []
+    if task.floors:
+        checks.append(Check("times the floor", seconds / floor.seconds, floor.allowed, False))
+    columns = {
+        "measure": label,
+        "form": plan.measures[0].form,
+        "all pairs, s": seconds,
+        "pair loop, s": loop,
+        "ratio": ratio,
+        "floor, s": floor.seconds,
+        "time / floor": seconds / floor.seconds,
+        "decompositions": floor.what or "none",
+        "largest difference": difference,
+    }
+    return result(task.row, label, columns, checks, rate, peak)
+
+
+def compare_all(a: Any, b: Any, measures: str | Sequence[str], **options: Any) -> Any:
+    """Return the comparison, its caveats unheard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cg.CongruenceWarning)
-        result = cg.compare(a, b, [label])
-    seconds = time.perf_counter() - start
-    plan = cg.plan(a, b, [label])
-    formula, centred = LOOP[label]
-    rng = np.random.default_rng(7)
-    others = a if b is None else b
-    times, difference = [], 0.0
-    for _ in range(sample):
-        first, second = rng.choice(list(a)), rng.choice(list(others))
-        x, y = (v - v.mean(axis=0) if centred else v for v in (a[first], others[second]))
-        start = time.perf_counter()
-        value = formula(x, y)
-        times.append(time.perf_counter() - start)
-        got = float(result.matrix(label).sel(a=first, b=second))
-        near_zero = label == "procrustes" and first == second and b is None  # arccos magnifies rounding there
-        difference = max(difference, 0.0 if near_zero else abs(got - value))
-    loop = statistics.mean(times) * task.pairs
-    return Row(task.pairs, label, seconds, loop, plan.flops / rate, difference, plan.measures[0].form)
+        return cg.compare(a, b, measures, **options)
 
 
-def million(folder: Path, count: int = 1300) -> list[str]:
-    """Time linear CKA of 845,650 pairs from a store within 4 GiB, in a process of its own; return lines for the page."""
-    store = folder / "models.zarr"
-    if not store.exists():
-        _write_store(store, count)
-    script = (
-        "import resource, sys, time, congruence as cg\n"
-        "start = time.perf_counter()\n"
-        f"result = cg.compare({str(store)!r}, measures=['cka'], memory='3.5GB')\n"
-        "seconds = time.perf_counter() - start\n"
-        f"plan = cg.plan({str(store)!r}, measures=['cka'], memory='3.5GB')\n"
-        "print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, plan.flops, result.matrix('cka').shape[0])"
-    )
-    rate = product_rate()
-    out = subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, capture_output=True, text=True)
-    seconds, peak, flops, size = map(float, out.stdout.split())
-    floor = flops / rate
-    return [
-        f"{int(size * (size + 1) / 2):,} pairs of {int(size)} representations (n=1000, p=768, float32 in a store on disk), "
-        f"linear CKA: {seconds:.0f} s, {seconds / floor:.2f} x the floor of {floor:.0f} s, "
-        f"peak resident memory {peak / 2**30:.2f} GiB.",
-    ]
+def warm_up(measures: str | Sequence[str]) -> None:
+    """Load all that a first comparison loads, so that it is not timed."""
+    rng = np.random.default_rng(0)
+    compare_all({name: rng.normal(size=(40, 5)) for name in "xy"}, None, measures)
 
 
-def _write_store(path: Path, count: int) -> None:
-    """Write representations as one store, made from a few rotations so that making them is not what takes long."""
-    from congruence.store import Recorded, StoreWriter
-
-    n, p, block = 1000, 768, 100
-    base = make_data(12, n, p, seed=3)
-    rng = np.random.default_rng(5)
-    with StoreWriter(path, provenance={"model": "benchmark"}) as writer:
-        noise = [rng.normal(size=(n, p)).astype(np.float32) for _ in range(8)]
-        for index, start in enumerate(range(0, n, block)):
-            rows = slice(start, start + block)
-            arrays = {
-                f"layer{r}": Recorded(
-                    (base[r % 12][rows] + (0.02 + 0.001 * (r % 97)) * noise[r % 8][rows]).astype(np.float32),
-                    None,
-                    False,
-                    "float32",
-                    (),
-                )
-                for r in range(count)
-            }
-            writer.append(index, None, f"block {index}", arrays)
-        writer.finish(None, None)
+def random_pairs(first: Sequence[str], second: Sequence[str], sample: int) -> list[tuple[str, str]]:
+    """Return random pairs of different names."""
+    every = [(i, j) for i in first for j in second if i != j]
+    chosen = np.random.default_rng(7).choice(len(every), size=sample, replace=len(every) < sample)
+    return [every[k] for k in chosen]
 
 
-# ---- reporting -------------------------------------------------------------------------------------------------------
+def require_agreement(matrix: Any, pairs: Sequence[tuple[str, str]], values: Sequence[float], what: str) -> float:
+    """Return the largest difference between a matrix and the values of some of its pairs, or raise a Disagreement."""
+    differences = [abs(float(matrix.sel(a=i, b=j)) - value) for (i, j), value in zip(pairs, values, strict=True)]
+    worst = int(np.argmax(differences))
+    if not differences[worst] <= AGREE:
+        i, j = pairs[worst]
+        message = f"{what} of {i} and {j}: {float(matrix.sel(a=i, b=j))!r}, and {values[worst]!r} directly."
+        raise Disagreement(message)
+    return differences[worst]
 
 
-def machine_line() -> str:
-    """Return what the numbers were measured on."""
-    cores = len(os.sched_getaffinity(0))
-    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("congruence", "numpy", "scipy"))
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {packages}"
-
-
-def table(rows: list[Row]) -> list[str]:
-    """Return the rows as Markdown."""
-    lines = [
-        "| pairs | measure | form | all pairs, s | pair loop, s | ratio | floor, s | largest difference |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.pairs:,} | `{r.measure}` | {r.form} | {r.seconds:.2f} | {r.loop:.0f} | **{r.ratio:.1f} x** | {r.floor:.2f} "
-        f"| {r.difference:.0e} |"
-        for r in rows
-    ]
-    return lines
-
-
-def main() -> None:
-    """Run the rows asked for, print them, and write the page if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", action="append", choices=[*TASKS, MILLION], help="rows to run; all by default")
-    parser.add_argument("--measure", action="append", help="measures to run; all by default")
-    parser.add_argument("--out", type=Path, help="Markdown page to write")
-    parser.add_argument("--scratch", type=Path, help="folder for the store of the largest row")
-    options = parser.parse_args()
-    rows: list[Row] = []
-    for name in options.row or TASKS:
-        for label in TASKS[name].measures if name in TASKS else ():
-            if options.measure is None or label in options.measure:
-                rows.append(measure_row(TASKS[name], label))
-                print(table(rows)[-1], flush=True)
-    extra: list[str] = []
-    if MILLION in (options.row or (MILLION,)):
-        with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
-            extra = million(Path(folder))
-        print(*extra, sep="\n")
-    rate = product_rate() / 1e9
-    page = [
-        "# Speed",
-        "",
-        "Made by `make bench`: all pairs with `congruence.compare`, in full; the pair loop on 24 random pairs of the same data, "
-        "extrapolated; the floor is the planned arithmetic at the rate of a matrix product, both in the same run. The largest "
-        "difference is between the values of those pairs.",
-        "",
-        f"{machine_line()}; float64 matrix product {rate:.0f} GFLOP/s; peak memory of the run "
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB.",
-        "",
-        *table(rows),
-        "",
-        *extra,
-        "",
-    ]
-    if options.out:
-        options.out.write_text("\n".join(page))
-
-
-if __name__ == "__main__":
-    main()
+def _floor(label: str, values: Sequence[Array], task: Task, flops: float, rate: float) -> Floor:
+    """Return the floor of a measure: planned arithmetic, or products and decompositions of the size at hand."""
+    if label not in SPECTRAL:
+        return Floor(flops / rate, 0.0, "")
+    rank = min(task.p, task.n - 1)
+    if label != "procrustes":
+        state: Any = cg.measure(label).prepare(values[0])
+        rank = state.rank if label == "pwcca" else min(state.rank, task.n - 1 - state.rank)
+    return spectral_floor(label, values, rank, task.pairs, rate)

@@ -1,0 +1,1 @@
+"""What congruence costs, against the pair loop, the floor that the arithmetic sets, and public packages."""
