@@ -202,8 +202,8 @@ def test_modules_use_nothing_but_the_version_from_the_package_itself():
 HOMES = {
     # testing makes arrays of every backend to try a measure on, so it takes torch and jax where they are installed.
     "torch": ("testing", "extraction", "zoo", "identifiability", "benchmarks", "dynamics"),
-    "dask": ("engine/executors",),
-    "distributed": ("engine/executors",),
+    "dask": ("engine/cluster",),
+    "distributed": ("engine/cluster",),
     "matplotlib": ("figures", "reporting"),
     "plotly": ("figures", "reporting"),
 }
