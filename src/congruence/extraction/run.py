@@ -111,7 +111,8 @@ def extract(
     -----
     CongruenceWarning
         If selected layers never fire (``silent_layers``), or put out what is no row per stimulus and is left out
-        (``skipped_layers``).
+        (``skipped_layers``; what a later batch shows to be none is dropped then), or if every batch held one stimulus,
+        so that this could not be told (``single_stimulus_batches``).
 
     Examples
     --------

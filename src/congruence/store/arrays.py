@@ -155,7 +155,7 @@ def _file(path: Path) -> dict[str, _Entry]:
     if path.suffix == ".npy":
         return {path.stem: open_npy(path)}
     found: dict[str, _Entry] = dict(open_npz(path) if path.suffix == ".npz" else open_safetensors(path))
-    return found if len(found) > 1 else {path.stem: entry for entry in found.values()}
+    return found if len(found) > 1 else {path.stem: next(iter(found.values()))}
 
 
 def _folder(folder: Path) -> dict[str, _Entry]:
