@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 
 import congruence as cg
+from commands import congruence
 from congruence.engine import Shape, job, make_plan
 from congruence.engine.stream import Stream
 from congruence.engine.stream.values import FORMS
@@ -226,6 +229,44 @@ def test_groups_that_are_done_are_not_computed_again(tmp_path, large):
     resumed = cg.compare(path, **arguments, out=tmp_path / "run", exists="resume", progress=seen.append)
     assert resumed.equals(whole)
     assert seen[0].done > 0
+
+
+SLOWLY = """
+import sys, time
+import congruence.engine.journal as journal
+from congruence.engine import job
+job.LARGE_BYTES = 0
+record = journal.Journal.record
+def slowly(self, rows):
+    record(self, rows)
+    time.sleep(0.5)
+journal.Journal.record = slowly
+from congruence.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_stopped_between_groups_is_resumed(tmp_path, large, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "many.zarr", layers(400, (40,) * 6))
+    command = ["compare", "many.zarr", "-m", "cka", "-m", "procrustes", "--memory", "1MB", "--out", "run"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    journal, deadline = tmp_path / "run" / "journal.jsonl", time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 1):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(how)
+    _, said = running.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert running.returncode == 130
+        assert "Traceback" not in said
+        assert said.endswith(f"congruence {' '.join(command)} --resume\n")
+    assert congruence(*command, "--resume").code == 0
+    assert cg.load("run").equals(cg.compare("many.zarr", measures=["cka", "procrustes"], memory="1MB"))
 
 
 def test_progress_tells_of_every_chunk(stores):
