@@ -10,7 +10,7 @@ from scipy import stats
 
 import congruence as cg
 from congruence import benchmarks
-from congruence.benchmarks import Case, Functional, Intuitive, _linear, functional, intuitive
+from congruence.benchmarks import Case, Functional, Intuitive, _linear, _subtasks, functional, intuitive
 from congruence.benchmarks._user import wrapped
 from congruence.benchmarks.intuitive import SHARES, Known
 from congruence.measures import measure
@@ -227,7 +227,7 @@ def scored(tmp_path, monkeypatch):
 
         def cases(self, tier, stage):
             found, accuracies = models()
-            yield functional.shift_case("toy", found, accuracies, "a test", {})
+            yield _subtasks.shift_case("toy", found, accuracies, "a test", {})
 
     monkeypatch.setitem(benchmarks.REGISTRY, "toy", Toy)
     measures = [wrapped(f, f.__name__, "distance") for f in (chance, same, broken, oracle)]
@@ -256,7 +256,7 @@ def test_failed_comparisons_lower_the_functional_score(scored):
 
 def test_rho_is_that_of_the_rows_of_the_best_model():
     found, accuracies = models()
-    case = functional.shift_case("toy", found, accuracies, "a test", {})
+    case = _subtasks.shift_case("toy", found, accuracies, "a test", {})
     names = [r.name for r in found]
     values = np.random.default_rng(6).random((len(names), len(names)))
     scores = {s.quantity: s for s in Functional().score(case, compared(names, values, pairs=set(case.pairs)))}
@@ -282,17 +282,17 @@ def test_references_are_whole_where_components_are_deleted():
         )
         for k in range(5) for layer in range(2)
     ]  # fmt: skip
-    case = functional.deletion_case("toy", found, labels, {})
+    case = _subtasks.deletion_case("toy", found, labels, {})
     names = [r.name for r in case.representations]
     (group,) = case.truth.groups  # the upper half of two layers
     assert [names[i] for i in group.members] == [f"m{k}/l1/deleted-0.00" for k in range(5)]
-    assert len(group.scope) == 5 * len(functional.DELETED)
-    assert case.truth.models.strata[0].shape == (5, len(functional.DELETED))
+    assert len(group.scope) == 5 * len(_subtasks.DELETED)
+    assert case.truth.models.strata[0].shape == (5, len(_subtasks.DELETED))
 
 
 def test_constant_functionality_is_undefined_and_said():
     found, accuracies = models()
-    case = functional.shift_case("toy", found, dict.fromkeys(accuracies, 0.5), "a test", {})
+    case = _subtasks.shift_case("toy", found, dict.fromkeys(accuracies, 0.5), "a test", {})
     names = [r.name for r in found]
     (score,) = Functional().score(case, compared(names, np.ones((24, 24)), pairs=set(case.pairs)))
     assert np.isnan(score.value)

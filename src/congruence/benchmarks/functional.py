@@ -9,58 +9,24 @@ and intervals whose unit is the model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from congruence import zoo
-from congruence.benchmarks._base import Benchmark, Case, Floats, Score, Stage, Tier, likeness, register
-from congruence.benchmarks._inference import Group, Models
-from congruence.benchmarks._linear import kept_components, principal_scores, probe_accuracy
-from congruence.benchmarks._populations import (
-    QUICK_MLP,
-    SMALL_CNN,
-    SMALL_TEXT,
-    Networks,
-    matrix,
-    renamed,
-    representations,
-)
+from congruence.benchmarks._base import Benchmark, Case, Score, Stage, Tier, likeness, register
+from congruence.benchmarks._paper import paper_cases
+from congruence.benchmarks._populations import QUICK_MLP, SMALL_CNN, SMALL_TEXT, Networks, renamed, representations
 from congruence.benchmarks._recipe import MEAN, Recipe, Unit
+from congruence.benchmarks._subtasks import Function, deletion_case, layer_of, model_of, probe_case, shift_case
 from congruence.benchmarks._tables import Pairs
 from congruence.errors import DegenerateError, InputError
 from congruence.representation import Representation
 from congruence.results import Comparison
 
-DELETED = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.9, 0.95, 0.98)
-"""Shares of the components that are deleted in (b); the whole representation comes first."""
-
 PERMUTATIONS, BOOTSTRAPS = 2_000, 500
 LEAST = 5
 """Models that a rank correlation needs to mean anything."""
-
-
-@dataclass(frozen=True, eq=False)
-class Function:
-    """Functionality of every representation, where references are chosen, and which model each belongs to.
-
-    Parameters
-    ----------
-    what : str
-        The functionality, in words.
-    values : ndarray, shape (representations,)
-        Higher is better.
-    groups : sequence of Group
-        One a layer.
-    models : Models
-        The unit of uncertainty.
-    """
-
-    what: str
-    values: Floats
-    groups: Sequence[Group]
-    models: Models
 
 
 @register
@@ -73,10 +39,14 @@ class Functional(Benchmark[Function]):
     tiers: ClassVar[Mapping[Tier, str]] = {
         "quick": "MLP on digits: seeds and depth, deleted components, shifted digits, 3 x 2 pretraining and fine-tuning seeds",
         "small": "20 Tiny-10 on mnist_5k (corrupted), 20 MiniLM on entailment templates (lexical overlap), 5 x 4 fine-tuned Tiny-10",
+        "paper": "BERT models of the paper: the published embeddings and scores (sim_metric_resources)",
     }
 
     def cases(self, tier: Tier, stage: Stage) -> Iterator[Case[Function]]:
         """Yield (a), (b) and (c) for every population, then (d)."""
+        if tier == "paper":
+            yield from paper_cases(stage)
+            return
         for name, networks, shift in _plan(tier):
             population = networks.train(stage)
             _require_models(population.names, networks.config.label)
@@ -129,69 +99,6 @@ def _plan(tier: Tier) -> list[tuple[str, Networks, str]]:
     ]
 
 
-def probe_case(name: str, found: Sequence[Representation], labels: Any, key: Mapping[str, Any]) -> Case[Function]:
-    """Return subtask (a): all layers of all networks; the reference of a layer is compared with everything."""
-    values = np.array([probe_accuracy(r.values, labels) for r in found])
-    return _case(name, found, "accuracy of a linear probe", values, key)
-
-
-def deletion_case(name: str, found: Sequence[Representation], labels: Any, key: Mapping[str, Any]) -> Case[Function]:
-    """Return subtask (b): layers in the upper half of depth, with components of low variance deleted.
-
-    The reference is the best whole representation of a layer; it is compared with every representation of the layer,
-    whole or not. (The authors also count what is left of the reference's network against the others, which makes 182
-    pairs of 98.)
-    """
-    depth = len({_layer(r) for r in found})
-    upper = [r for place, r in enumerate(found) if place % depth >= depth // 2]
-    left, values, shares = [], [], []
-    for whole in upper:
-        scores = principal_scores(whole.values)
-        for share in DELETED:
-            rest = scores[:, : kept_components(scores.shape[1], share)]
-            model, layer = _model(whole), _layer(whole)
-            left.append(matrix(rest, f"{whole.name}/deleted-{share:.2f}", model, layer, whole.ids))
-            values.append(probe_accuracy(rest, labels))
-            shares.append(share)
-    what = "accuracy of a linear probe"
-    return _case(name, left, what, np.array(values), {**key, "deleted": list(DELETED)}, shares=shares)
-
-
-def shift_case(
-    name: str, found: Sequence[Representation], accuracies: Mapping[str, float], what: str, key: Mapping[str, Any]
-) -> Case[Function]:
-    """Return subtasks (c) and (d): the same layer of networks that differ in a seed; functionality is one number a network."""
-    values = np.array([accuracies[_model(r)] for r in found])
-    return _case(name, found, f"accuracy on {what}", values, key, within=True)
-
-
-def _case(
-    name: str,
-    found: Sequence[Representation],
-    what: str,
-    values: Floats,
-    key: Mapping[str, Any],
-    *,
-    within: bool = False,
-    shares: Sequence[float] | None = None,
-) -> Case[Function]:
-    layers = np.array([_layer(r) for r in found])
-    whole = np.ones(len(found), dtype=bool) if shares is None else np.array(shares) == 0
-    inside = within or shares is not None
-    groups = [
-        Group(layer, np.flatnonzero((layers == layer) & whole), np.flatnonzero(layers == layer) if inside else np.arange(len(found)))
-        for layer in dict.fromkeys(layers.tolist())
-    ]  # fmt: skip
-    slots = (
-        layers.tolist() if shares is None else [f"{layer} {share}" for layer, share in zip(layers, shares, strict=True)]
-    )
-    models = Models.of([_model(r) for r in found], slots)
-    pairs: Any = "all"
-    if inside:
-        pairs = [(found[i].name, found[j].name) for g in groups for i in g.scope for j in g.scope]
-    return Case(name, found, Function(what, values, groups, models), "spearman", key, pairs)
-
-
 def _two_stages(tier: Tier, stage: Stage) -> Case[Function]:
     """Return subtask (d): networks that were trained from several seeds, each fine-tuned from several seeds."""
     if tier == "quick":
@@ -209,8 +116,8 @@ def _two_stages(tier: Tier, stage: Stage) -> Case[Function]:
         population = networks.train(stage)
         by_seed = population.accuracy(zoo.Probe(shift=shift))
         for one in representations(networks, population, stage):
-            model = f"pretrain-{seed}/{_model(one)}"
-            found.append(renamed(one, f"pretrain-{seed}/{one.name}", model, _layer(one)))
+            model = f"pretrain-{seed}/{model_of(one)}"
+            found.append(renamed(one, f"pretrain-{seed}/{one.name}", model, layer_of(one)))
         for name, accuracy in zip(population.names, by_seed.values(), strict=True):
             accuracies[f"pretrain-{seed}/{name}"] = accuracy
     _require_models(tuple(accuracies), first.label)
@@ -229,11 +136,3 @@ def _require_models(names: Sequence[str], label: str) -> None:
     if len(names) < LEAST:
         message = f"{label}: {len(names)} networks were trained to the end; a rank correlation needs {LEAST}."
         raise InputError(message)
-
-
-def _model(representation: Representation) -> str:
-    return representation.origin.model or ""
-
-
-def _layer(representation: Representation) -> str:
-    return representation.origin.layer or ""
