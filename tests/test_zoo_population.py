@@ -1,6 +1,7 @@
 """What is read from the folder of a population is what its networks do."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,15 @@ def test_an_interrupted_extraction_is_resumed(population, monkeypatch):
         population.activations(seeds=[0])
     monkeypatch.setattr(extraction, "extract", extract)
     assert population.activations(seeds=[0])["seed-0"].array("hidden1").shape == (360, 8)
+
+
+def test_an_extraction_that_died_at_the_start_is_done_again(population):
+    store = population.activations(zoo.Probe(n=4), seeds=[0])["seed-0"]
+    path = Path(store.path)
+    shutil.rmtree(path)
+    path.mkdir()
+    (path / ".lock").touch()
+    assert population.activations(zoo.Probe(n=4), seeds=[0])["seed-0"].array("hidden1").shape == (4, 8)
 
 
 def test_what_does_not_exist(population, tmp_path):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from congruence.errors import UnknownNameError
 from congruence.store import Activations
+from congruence.store.folder import LocalFolder
+from congruence.store.layout import is_store
 from congruence.zoo.config import digest
 from congruence.zoo.layout import Home, read_json, write_json
 from congruence.zoo.probes import Labelled, Probe
@@ -189,7 +191,7 @@ class Population:
                 given = {"ids": data.ids.tolist(), "model_name": name, "dataset": str(self.config.data)}
                 model = self.model(seed, step)
                 path.parent.mkdir(exist_ok=True)
-                extract(model, data.batches(), wanted, steps, out=path, resume=path.exists(), **given)
+                extract(model, data.batches(), wanted, steps, out=path, resume=True, **given)
             found[name] = Activations(path)
         return found
 
@@ -222,7 +224,8 @@ def _describe(probe: Probe) -> dict[str, Any]:
 
 def _is_complete(path: Path) -> bool:
     """Return whether a store is there and its extraction has finished."""
-    return path.is_dir() and Activations(path, allow_incomplete=True).complete
+    # A process that died at the very start leaves a folder with nothing but a lock in it.
+    return is_store(LocalFolder(path)) and Activations(path, allow_incomplete=True).complete
 
 
 def _listed(numbers: Sequence[int]) -> str:
