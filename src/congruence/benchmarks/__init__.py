@@ -11,6 +11,8 @@ from congruence.benchmarks._user import user_measure
 from congruence.benchmarks.functional import Functional
 from congruence.benchmarks.intuitive import Intuitive
 from congruence.benchmarks.layer_identification import LayerIdentification
+from congruence.benchmarks.resources import published
+from congruence.benchmarks.results_page import write_page
 from congruence.benchmarks.running import BenchmarkRun, all_measures, load_run, run
 from congruence.benchmarks.scoring import SCORES, score, write_scores
 
@@ -29,9 +31,11 @@ __all__ = [
     "benchmark",
     "likeness",
     "load_run",
+    "published",
     "register",
     "run",
     "score",
     "user_measure",
+    "write_page",
     "write_scores",
 ]

@@ -249,6 +249,19 @@ def _stages() -> Iterator[Any]:
         yield stage
 
 
+@app.command("page")
+def page(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.md", help="The page; a table of that name goes beside it.")
+    ] = Path("benchmark-results.md"),
+) -> None:
+    """Write the results of runs as a page, beside what the papers print."""
+    from congruence import benchmarks
+
+    print(benchmarks.write_page(runs, out))
+
+
 def _show_run(done: BenchmarkRun) -> None:
     shown = console()
     for (test, case), rows in done.table.groupby(["benchmark", "case"], sort=False):

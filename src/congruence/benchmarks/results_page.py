@@ -1,0 +1,165 @@
+"""The page of results: every measure on every case, with uncertainty, beside what the papers print, in Markdown."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from congruence.benchmarks._base import REGISTRY
+from congruence.benchmarks.printed import Published, published_for
+from congruence.benchmarks.running import RUN, BenchmarkRun, load_run
+from congruence.results import Comparison
+from congruence.store import write_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WORDS = {
+    "layer-identification": "Accuracy of finding the same layer in a network of another seed; chance is one over the "
+    "number of layers. ± is the jackknife standard error over networks, p the jackknife z-test against the best measure.",
+    "intuitive": "Specificity: how often another layer of the network is farther than the same layer of another seed "
+    "(chance 0.5). Sensitivity: 1 minus the share of principal components whose deletion goes unnoticed; probe_lost is "
+    "the accuracy of a linear probe that is lost by then. ± is the jackknife standard error over networks.",
+    "functional": "Spearman's rho of distance and functional difference from the best model, averaged over layers "
+    "(chance 0). Intervals: 95 %, models drawn with replacement. p: whole models relabelled; where components are "
+    "deleted, relabelling leaves the effect of the deletion in place, so p speaks of differences between models only. "
+    "spearman_p and kendall_p are those of the paper: averages over layers, pairs taken as independent.",
+}
+
+
+def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Write the results of finished runs as a page, and their scores as a table of the same name beside it.
+
+    Parameters
+    ----------
+    folders : sequence of path
+        Folders of finished runs.
+    out : path
+        Such as ``benchmark-results.md``; ``benchmark-results.csv`` is written beside it. Both are replaced.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    StoreError
+        If a folder holds no finished run, or the page cannot be written.
+    """
+    import pandas as pd
+
+    runs, page = [load_run(folder) for folder in folders], Path(out)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.concat([run.table for run in runs], ignore_index=True)
+    write_bytes(page.with_suffix(".csv"), table.to_csv(index=False, na_rep="nan").encode())
+    write_bytes(page, "\n".join(page_lines(runs)).encode())
+    return page
+
+
+def page_lines(runs: Sequence[BenchmarkRun]) -> Iterator[str]:
+    """Yield the lines of the page."""
+    yield "# Results of the benchmarks"
+    yield ""
+    yield "Made by `congruence bench page`; the numbers are in the table of the same name beside this page."
+    for run in runs:
+        about = json.loads((run.folder / RUN).read_bytes())
+        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+        yield ""
+        yield f"Tier `{about['tier']}`: {', '.join(about['benchmarks'])}; {about['created'][:10]}, congruence {about['congruence']}, {versions}."
+    for run in runs:
+        for name, rows in run.table.groupby("benchmark", sort=False):
+            yield from _benchmark_lines(run, str(name), rows)
+    yield ""
+
+
+def _benchmark_lines(run: BenchmarkRun, name: str, rows: pd.DataFrame) -> Iterator[str]:
+    title = REGISTRY[name].title if name in REGISTRY else name
+    yield from ("", f"## {title}", "")
+    if name in REGISTRY:
+        yield f"{REGISTRY[name].source}. {_WORDS.get(name, '')}"
+    for case, found in rows.groupby("case", sort=False):
+        tables = published_for(name, str(case))
+        comparison = Comparison.load(run.folder / name / str(case))
+        yield from ("", f"### {case}", "", _case_words(comparison), "")
+        yield from _table_lines(found, tables)
+        for table in tables:
+            yield from ("", _agreement(_heads(found), table))
+
+
+def _case_words(comparison: Comparison) -> str:
+    data = comparison.dataset
+    asked = data["status"].values != "skipped"
+    n = int(data["n"].values[asked].max())
+    seconds = float(data["seconds"].values.sum())
+    return f"{len(comparison.a)} representations of {n:,} stimuli, {int(asked[0].sum()):,} pairs a measure; comparing took {seconds:,.0f} s in all."
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _heads(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the headline quantity, best first; it is the first quantity of every measure."""
+    return rows[rows["quantity"] == rows["quantity"].iloc[0]].sort_values("rank", kind="stable")
+
+
+def _table_lines(rows: pd.DataFrame, tables: Sequence[Published]) -> Iterator[str]:
+    heads = _heads(rows)
+    more = [q for q in rows["quantity"].unique() if ":" not in q and q != heads["quantity"].iloc[0]]
+    values = rows[rows["quantity"].isin(more)].set_index(["measure", "quantity"])["value"]
+    columns = ["rank", "measure", str(heads["quantity"].iloc[0]), "uncertainty", "p", *more, "failed"]
+    columns += [f"published ({number})" for number in range(1, len(tables) + 1)]
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in heads.itertuples():
+        cells = [str(row.rank), f"`{row.measure}`", _number(row.value), _uncertainty(row), _number(row.p)]
+        cells += [_number(values.get((row.measure, quantity), np.nan)) for quantity in more]
+        cells += [str(row.failed), *(_number(table.values.get(row.measure, np.nan)) for table in tables)]
+        yield f"| {' | '.join(cells)} |"
+    if tables:
+        yield ""
+        yield "Published: " + "; ".join(f"({i}) {t.where}: {t.setting}" for i, t in enumerate(tables, 1)) + "."
+
+
+def _number(value: Any) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def _uncertainty(row: Any) -> str:
+    if not np.isnan(row.low):
+        return f"{row.low:.3f} to {row.high:.3f}"
+    return "" if np.isnan(row.standard_error) else f"± {row.standard_error:.3f}"
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def _agreement(heads: pd.DataFrame, table: Published) -> str:
+    """Return in words where the order of the measures is that of the paper, and where it is not."""
+    ours = {row.measure: row.value for row in heads.itertuples() if not np.isnan(row.value)}
+    common = [label for label in table.values if label in ours]
+    if len(common) < 2:
+        return f"Against {table.where}: fewer than two measures in common."
+    against, same, tied = [], 0, 0
+    for first, second in itertools.combinations(common, 2):
+        here, there = ours[first] - ours[second], table.values[first] - table.values[second]
+        if here == 0 or there == 0:
+            tied += 1
+        elif here * there > 0:
+            same += 1
+        else:
+            high, low = (first, second) if here > 0 else (second, first)
+            against.append((abs(there), f"`{high}` above `{low}` ({ours[high]:.3f} and {ours[low]:.3f}; published {table.values[high]:.3f} and {table.values[low]:.3f})"))  # fmt: skip
+    total = same + len(against) + tied
+    words = f"Against {table.where} ({table.setting}): {same} of {total} pairs of measures stand in the published order"
+    words += f", {tied} tie" if tied else ""
+    if not against:
+        return f"{words}; none stands against it."
+    against.sort(reverse=True)
+    rest = f"; and {len(against) - 5} more" if len(against) > 5 else ""
+    return f"{words}, {len(against)} against it: {'; '.join(text for _, text in against[:5])}{rest}."
