@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,13 +99,25 @@ def dask_executor(address: str) -> Iterator[DaskExecutor]:
     if not count.isdigit() or int(count) < 1:
         message = f"'{address}': write local:N with N workers, such as local:4."
         raise ParameterError(message)
-    with (
-        distributed.LocalCluster(
+    with interrupts_ignored():
+        started = distributed.LocalCluster(
             n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+        )
+    with started as cluster, distributed.Client(cluster) as client:
         yield DaskExecutor(client)
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C, which a terminal sends to all: this one ends them."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _connected(distributed: Any, address: str) -> Any:

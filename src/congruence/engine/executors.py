@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -54,7 +55,9 @@ def opened(spec: Any) -> Iterator[Submits | None]:
         with ThreadPoolExecutor(cores()) as pool:
             yield pool
     elif spec == "processes":
-        with ProcessPoolExecutor(cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        ignore = (signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all processes, and this one ends them
+        with ProcessPoolExecutor(cores(), mp_context=context, initializer=signal.signal, initargs=ignore) as pool:
             yield pool
     elif isinstance(spec, str):
         with dask_executor(spec) as remote:
