@@ -280,14 +280,19 @@ def test_references_are_whole_where_components_are_deleted():
             np.eye(3)[labels] @ rng.normal(size=(3, 8)) + rng.normal(size=(60, 8)), f"m{k}/l{layer}",
             origin=cg.Origin(model=f"m{k}", layer=f"l{layer}"),
         )
-        for k in range(5) for layer in range(2)
+        for k in range(5) for layer in range(3)
     ]  # fmt: skip
     case = _subtasks.deletion_case("toy", found, labels, {})
     names = [r.name for r in case.representations]
-    (group,) = case.truth.groups  # the upper half of two layers
-    assert [names[i] for i in group.members] == [f"m{k}/l1/deleted-0.00" for k in range(5)]
+    (group,) = case.truth.groups  # the last third of three layers
+    assert [names[i] for i in group.members] == [f"m{k}/l2/deleted-0.00" for k in range(5)]
+    assert set(case.pairs) == {(names[i], names[j]) for i in group.members for j in group.scope}
     assert len(group.scope) == 5 * len(_subtasks.DELETED)
     assert case.truth.models.strata[0].shape == (5, len(_subtasks.DELETED))
+    values = rng.random((len(names), len(names)))
+    head = Functional().score(case, compared(names, values, pairs=set(case.pairs)))[0]
+    assert (head.quantity, head.n) == ("spearman:l2", 5 * len(_subtasks.DELETED))
+    assert np.isfinite([head.value, head.p, head.low]).all()  # the rows of possible references are enough
 
 
 def test_constant_functionality_is_undefined_and_said():

@@ -130,7 +130,7 @@ class Recipe:
         if not whole:
             return
         matrices = [self.pairs.values[names[k]] for k in whole]
-        common: dict[str, Any] = {"selves": bool(np.diagonal(self.pairs.given).all()), "seed": unit.seed}
+        common: dict[str, Any] = {"selves": self._selves(), "seed": unit.seed}
         report = None if unit.progress is None else (lambda done: unit.progress(done, unit.permutations))  # type: ignore[misc]
         null = _inference.permuted(
             matrices, self.values, self.groups, unit.models, count=unit.permutations, progress=report, **common
@@ -139,6 +139,11 @@ class Recipe:
         for place, k in enumerate(whole):
             for g, row in enumerate(tables[k]):
                 row.update(_uncertainty(row, *(_of_group(draws[:, :, place], g) for draws in (null, drawn))))
+
+    def _selves(self) -> bool:
+        """Return whether the pairs of references with themselves are given."""
+        selves = np.diagonal(self.pairs.given)
+        return all(bool(selves[group.members].all()) for group in self.groups)
 
     def _whole(self, name: str) -> bool:
         """Return whether no comparison of a distance failed, at pairs that may become those of a reference."""

@@ -47,16 +47,16 @@ def probe_case(name: str, found: Sequence[Representation], labels: Any, key: Map
 
 
 def deletion_case(name: str, found: Sequence[Representation], labels: Any, key: Mapping[str, Any]) -> Case[Function]:
-    """Return subtask (b): layers in the upper half of depth, with components of low variance deleted.
+    """Return subtask (b): layers in the last third of depth, with components of low variance deleted.
 
     The reference is the best whole representation of a layer; it is compared with every representation of the layer,
     whole or not. (The authors also count what is left of the reference's network against the others, which makes 182
     pairs of 98.)
     """
     depth = len({layer_of(r) for r in found})
-    upper = [r for place, r in enumerate(found) if place % depth >= depth // 2]
+    last = [r for place, r in enumerate(found) if place % depth >= depth - max(1, depth // 3)]
     left, values, shares = [], [], []
-    for whole in upper:
+    for whole in last:
         scores = principal_scores(whole.values)
         for share in DELETED:
             rest = scores[:, : kept_components(scores.shape[1], share)]
@@ -118,7 +118,7 @@ def subtask_case(
     models = Models.of([model_of(r) for r in found], slots)
     pairs: Any = "all"
     if inside:
-        pairs = [(found[i].name, found[j].name) for g in groups for i in g.scope for j in g.scope]
+        pairs = [(found[i].name, found[j].name) for g in groups for i in g.members for j in g.scope]
     return Case(name, found, Function(what, values, groups, models), "spearman", key, pairs)
 
 
