@@ -399,3 +399,55 @@ def test_merged_sums_say_nothing_of_single_parts(here):
     about = parts[0].result().provenance
     assert (about["stimuli"], "batches_digest" in about) == (185, False)
     assert json.dumps(about["models"])
+
+
+# ---- text encoders ---------------------------------------------------------------------------------------------------
+
+WORDS = ["a", "the", "cat", "dog", "sees", "hears", "old", "new", "house", "tree"]
+
+
+def write_encoder(folder, words, width, seed):
+    """Write a small BERT with its own tokeniser, which splits what it does not know into letters."""
+    transformers = pytest.importorskip("transformers")
+    folder.mkdir()
+    letters = [f"{mark}{c}" for c in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##")]
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words]))
+    torch.manual_seed(seed)
+    config = transformers.BertConfig(
+        vocab_size=5 + len(letters) + len(words),
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(folder)
+
+
+@pytest.mark.hf
+def test_encoders_with_their_own_tokenisers(here):
+    write_encoder(here / "whole", WORDS, 8, 0)
+    write_encoder(here / "letters", WORDS[:3], 12, 1)
+    rng = np.random.default_rng(0)
+    lines = [" ".join(rng.choice(WORDS, size=rng.integers(2, 6))) for _ in range(30)]
+    Path("texts.txt").write_text("\n".join(lines))
+    layers = ["--layers", "encoder.layer.?"]
+    options = ["--stream", "--data", "texts.txt", "--batch-size", 10, *layers, "--json"]
+    outcome = congruence("compare", "hf:whole", "hf:letters", *options, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    result = cg.load("run")
+    assert result.a == result.b == ("encoder.layer.0", "encoder.layer.1")
+    sums = MinibatchCKA(result.a, result.b)
+    recorded = []
+    for name in ("whole", "letters"):
+        store = f"{name}.zarr"
+        congruence("extract", f"hf:{name}", "--data", "texts.txt", *layers, "--batch-size", 10, "--steps", "token_mean", "--out", store)  # fmt: skip
+        recorded.append(cg.open(store))
+    for start in range(0, 30, 10):
+        sums.update(*({name: acts.array(name)[start : start + 10] for name in acts} for acts in recorded))
+    # what is stored was averaged over tokens in the same float32
+    np.testing.assert_allclose(result.matrix(LABEL), sums.result().matrix(LABEL), atol=1e-6)
+    same = congruence("compare", "hf:whole", "hf:whole", *options, "--out", "same")
+    assert same.code == 0, same.err
+    assert [m["name"] for m in cg.load("same").provenance["models"]] == ["whole (A)", "whole (B)"]

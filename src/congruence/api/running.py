@@ -100,7 +100,7 @@ def compare(
         ``congruence/states`` in the user's cache folder, for runs with `out`, and none for others. The oldest files go
         when it holds more than ``CONGRUENCE_CACHE_SIZE`` (5GB).
     progress : callable, optional
-        Called with a `Progress` after every row of pairs.
+        Called with a `Progress` whenever there is news: pairs that are done, a chunk that was summed, a segment.
 
     Returns
     -------
