@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from congruence import results as results
     from congruence import steps as steps
     from congruence import store as store
+    from congruence import studies as studies
     from congruence import testing as testing
     from congruence import zoo as zoo
     from congruence.api import compare as compare
@@ -131,6 +132,7 @@ _SUBMODULES = (
     "results",
     "steps",
     "store",
+    "studies",
     "testing",
     "zoo",
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -263,6 +264,98 @@ CURVES: dict[CurveKind, str] = {
     "best": "Each layer of a and the most similar of b",
 }
 """What the curve of each kind shows."""
+
+
+# ---- curves and points of studies ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Numbers to draw under one name, with an interval around each y if `low` and `high` are given.
+
+    Parameters
+    ----------
+    label : str
+        Name in the legend.
+    x, y : array, shape (n,)
+        Where.
+    low, high : array, shape (n,), optional
+        Ends of the intervals.
+    """
+
+    label: str
+    x: Any
+    y: Any
+    low: Any = None
+    high: Any = None
+
+
+def curves(
+    series: Sequence[Series], *, xlabel: str, ylabel: str, title: str = "", log: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw lines with bands; `log` names the axes to draw logarithmically, such as ``"xy"``. Returns the axes.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    ax = ax if ax is not None else _new_axes(width=6.0, height=4.0)
+    for one in series:
+        (line,) = ax.plot(one.x, one.y, marker="o", markersize=4, linewidth=1.6, label=one.label)
+        if one.low is not None and one.high is not None:
+            ax.fill_between(one.x, one.low, one.high, color=line.get_color(), alpha=0.2, linewidth=0)
+    return _finished(ax, xlabel, ylabel, title, log, legend=any(one.label for one in series))
+
+
+def points(
+    series: Sequence[Series],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log: str = "",
+    slope: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw points, and a line through the origin with a slope if one is given. Returns the axes.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    ax = ax if ax is not None else _new_axes(width=5.0, height=4.4)
+    for one in series:
+        ax.scatter(one.x, one.y, s=12, alpha=0.7, linewidths=0, label=one.label)
+    if slope is not None:
+        low, high = ax.get_xlim()
+        ends = np.linspace(max(low, 0), high, 50)
+        ax.plot(ends, slope * ends, color="black", linewidth=1, linestyle="--")
+    return _finished(ax, xlabel, ylabel, title, log, legend=any(one.label for one in series))
+
+
+def _finished(ax: Axes, xlabel: str, ylabel: str, title: str, log: str, *, legend: bool) -> Axes:
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(length=2, labelsize=8)
+    if legend:
+        ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def save_figure(ax: Axes, path: Path) -> Path:
+    """Write the figure of some axes as PNG and close it; returns the path."""
+    pyplot = require_extra("matplotlib.pyplot", "plot", "Plotting")
+    pyplot.sca(ax)
+    pyplot.savefig(path, dpi=150)
+    pyplot.close()
+    return path
 
 
 def _new_axes(width: float, height: float) -> Axes:
