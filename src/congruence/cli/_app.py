@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 import typer
 
 from congruence import __version__
-from congruence.cli import bench, compare, demo, extract, identifiability, inspect, layers, measures, report
+from congruence.cli import bench, compare, demo, extract, identifiability, inspect, layers, measures, report, study
 from congruence.cli._terminal import complain, note
 from congruence.errors import CongruenceError, CongruenceWarning
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 for _module in (layers, extract, inspect, compare, report, measures, identifiability, demo):
     app.command(_module.NAME, epilog=_module.EXAMPLES)(_module.command)
 app.add_typer(bench.app, name=bench.NAME)
+app.add_typer(study.app, name=study.NAME)
 
 
 def _print_version(wanted: bool) -> None:

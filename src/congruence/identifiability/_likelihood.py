@@ -5,6 +5,7 @@ Source: Nielsen et al. 2025 (arXiv 2506.03784), definition of d^lambda_LLV and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -182,18 +183,30 @@ def _screened_terms(likelihoods: Likelihoods, factor: Factor, candidates: Labels
     remains): good enough to choose by, and what is reported is computed from the log-likelihoods of the chosen sets.
     """
     pair = likelihoods.pair
+    everything = np.arange(pair.labels)
     first, second, both = _moments(likelihoods)
     spread = [part @ model.g.T for part, model in zip((factor.first, factor.second), pair.models, strict=True)]
     apart = np.empty((len(candidates), pair.labels))
-    for row, pivot in enumerate(candidates):
-        s, t = (np.sqrt(((table - table[:, [pivot]]) ** 2).sum(axis=0) / (pair.n - 1)) for table in spread)
-        constant = (s <= 8 * EPS * np.abs(spread[0]).max()) | (t <= 8 * EPS * np.abs(spread[1]).max())
-        _require_defined(constant, int(pivot), np.arange(pair.labels), left_out)
-        s[pivot] = t[pivot] = 1.0
-        item = first / s**2 + second / t**2 - 2 * both / (s * t)
-        itself = first[pivot] / s**2 + second[pivot] / t**2 - 2 * both[pivot] / (s * t)
-        apart[row] = np.sqrt(np.maximum(np.maximum(item, itself), 0.0))
+    for some in blocks(len(candidates), pair.labels):
+        scales = [_column_distances(table, candidates[some]) / math.sqrt(pair.n - 1) for table in spread]
+        for row, pivot, s, t in zip(range(some.start, some.stop), candidates[some], *scales, strict=True):
+            constant = (s <= 8 * EPS * np.abs(spread[0]).max()) | (t <= 8 * EPS * np.abs(spread[1]).max())
+            _require_defined(constant, int(pivot), everything, left_out)
+            s[pivot] = t[pivot] = 1.0
+            item = first / s**2 + second / t**2 - 2 * both / (s * t)
+            itself = first[pivot] / s**2 + second[pivot] / t**2 - 2 * both[pivot] / (s * t)
+            apart[row] = np.sqrt(np.maximum(np.maximum(item, itself), 0.0))
     return apart
+
+
+def _column_distances(table: Matrix, some: Labels) -> Matrix:
+    """Return the distances of some columns from all, shape (some, columns); close ones from the differences."""
+    squares = (table * table).sum(axis=0)
+    sums = squares[some][:, None] + squares
+    found: Matrix = sums - 2 * (table[:, some].T @ table)
+    for row, column in zip(*np.nonzero(found < 1e-6 * sums), strict=True):
+        found[row, column] = ((table[:, some[row]] - table[:, column]) ** 2).sum()
+    return np.sqrt(found)
 
 
 def _moments(likelihoods: Likelihoods) -> tuple[Matrix, Matrix, Matrix]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ class Model:
     def dimension(self) -> int:
         """M, the dimension of the representations."""
         return int(self.f.shape[1])
+
+    @cached_property
+    def noise_f(self) -> float:
+        """Size below which a difference of two embeddings is rounding."""
+        return _noise_of_differences(self.f)
+
+    @cached_property
+    def noise_g(self) -> float:
+        """Size below which a difference of two unembeddings is rounding."""
+        return _noise_of_differences(self.g)
 
     def logits(self, inputs: Any, labels: Any = slice(None)) -> Matrix:
         """Return f(x)·g(y) for some inputs and labels, shape (inputs, labels)."""
@@ -224,6 +235,5 @@ def require_rank(factor: Factor, x: Matrix, y: Matrix, side: str) -> None:
             raise DegenerateError(message)
 
 
-def noise_of_differences(values: Matrix) -> float:
-    """Return the size below which a difference of two rows is rounding."""
-    return 4 * EPS * float(np.abs(values).max()) * math.sqrt(values.shape[1])
+def _noise_of_differences(values: Matrix) -> float:
+    return 4 * EPS * max(float(values.max()), -float(values.min())) * math.sqrt(values.shape[1])

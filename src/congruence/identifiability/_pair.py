@@ -198,7 +198,9 @@ def _spaces_of(
     """Return the fields of the result that concern the representations."""
     of_f, of_g = factors
     edges = differences(pair.first, members, of="inputs"), differences(pair.second, members, of="inputs")
-    conditions = [float(_spaces.conditions_of(edge, model.f)) for edge, model in zip(edges, pair.models, strict=True)]
+    conditions = [
+        float(_spaces.conditions_of(edge, model.noise_f)) for edge, model in zip(edges, pair.models, strict=True)
+    ]
     return {
         "m_cca_f": float(_spaces.canonical_correlations(of_f).mean()),
         "m_cca_g": float(_spaces.canonical_correlations(of_g).mean()),
@@ -295,7 +297,7 @@ def _sampled_inputs(pair: Pair, count: int, seed: int) -> _Inputs:
 def _diverse(pair: Pair, sets: Labels) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return for each set whether N is invertible in both models."""
     found = [
-        np.isfinite(_spaces.conditions_of(model.f[sets[:, 1:]] - model.f[sets[:, :1]], model.f))
+        np.isfinite(_spaces.conditions_of(model.f[sets[:, 1:]] - model.f[sets[:, :1]], model.noise_f))
         for model in pair.models
     ]
     return found[0] & found[1]

@@ -25,16 +25,15 @@ from congruence.identifiability._model import (
     Model,
     Pair,
     joint_factor,
-    noise_of_differences,
     require_rank,
     triangle,
 )
 
 EXHAUSTIVE = 100_000
 """Up to this many label sets all are tried."""
-EFFORT = 5e10
+EFFORT = 1e10
 """Floating-point operations to spend on sets where they are sampled."""
-LEAST_SETS, MOST_SETS = 16, 10_000
+LEAST_SETS, MOST_SETS = 8, 10_000
 _FEW_LABELS = 2048
 
 
@@ -195,7 +194,7 @@ def search_label_sets(pair: Pair, factor: Factor, pivot: int, allowed: Labels, s
     for places in _label_sets(len(allowed), size, count if not exhaustive else None, seed):
         members = allowed[places]
         edges = [model.g[members] - model.g[pivot] for model in pair.models]
-        conditions = np.stack([conditions_of(e, model.g) for e, model in zip(edges, pair.models, strict=True)])
+        conditions = np.stack([conditions_of(e, model.noise_g) for e, model in zip(edges, pair.models, strict=True)])
         usable = np.isfinite(conditions).all(axis=0)
         degenerate += int((~usable).sum())
         if not usable.any():
@@ -245,13 +244,15 @@ def _random_sets(rng: np.random.Generator, labels: int, size: int, count: int, b
         yield np.sort(drawn, axis=1).astype(np.int64)
 
 
-def conditions_of(edges: Matrix, values: Matrix) -> Matrix:
-    """Return the condition numbers of a stack of matrices of differences of `values`; infinite where singular."""
-    singular = np.linalg.svd(edges, compute_uv=False)
-    size = edges.shape[-1]
-    noise = np.maximum(size * EPS * singular[..., 0], noise_of_differences(values))
+def conditions_of(edges: Matrix, noise: float) -> Matrix:
+    """Return the condition numbers of a stack of matrices whose entries are known to `noise`; infinite where singular."""
+    return _conditions(np.linalg.svd(edges, compute_uv=False), noise)
+
+
+def _conditions(singular: np.ndarray[Any, Any], noise: float) -> Matrix:
+    least = np.maximum(singular.shape[-1] * EPS * singular[..., 0], noise)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Matrix = np.where(singular[..., -1] > noise, singular[..., 0] / singular[..., -1], np.inf)
+        found: Matrix = np.where(singular[..., -1] > least, singular[..., 0] / singular[..., -1], np.inf)
     return found
 
 
@@ -301,14 +302,15 @@ def identified_distance(pair: Pair, factor: Factor, d_logit: float, seed: int, p
     squares, inverse_squares = [], []
     for members in _pivoted_sets(pair.labels, size, pivots, sets, seed):
         edges = [model.g[members[:, 1:]] - model.g[members[:, :1]] for model in pair.models]
-        usable = np.isfinite(conditions_of(edges[0], first.g))
+        singular = np.linalg.svd(edges[0], compute_uv=False)
+        usable = np.isfinite(_conditions(singular, first.noise_g))
         if not usable.any():
             continue
         maps = np.linalg.solve(edges[0][usable], edges[1][usable])
         centred = factor.first - factor.second @ np.swapaxes(maps, 1, 2)
         offset = means[0] - maps @ means[1]
         squares.append((centred**2).sum(axis=(1, 2)) / pair.n + (offset**2).sum(axis=1))
-        inverse_squares.append(np.linalg.svd(edges[0][usable], compute_uv=False)[:, -1] ** -2)
+        inverse_squares.append(singular[usable, -1] ** -2)
     if not squares:
         message = (
             "L is singular for all label sets that were tried: the unembeddings of model 1 lie in too few dimensions."

@@ -82,7 +82,14 @@ def permuted_clusters(
 
 
 def perturbed_embeddings(
-    labels: int, noise: float, *, per_label: int = 100, length: float = 5.0, norm: float = 20.0, seed: int = 0
+    labels: int,
+    noise: float,
+    *,
+    per_label: int = 100,
+    length: float = 5.0,
+    norm: float = 20.0,
+    seed: int = 0,
+    noise_seed: int | None = None,
 ) -> ModelPair:
     """Return a model with evenly spaced unembeddings, and the same with noise on its embeddings.
 
@@ -97,7 +104,9 @@ def perturbed_embeddings(
     length, norm : float
         Least norm of the embeddings, norm of the unembeddings.
     seed : int
-        Of everything drawn.
+        Of the embeddings, and of the noise if it has no seed of its own.
+    noise_seed : int, optional
+        Of the noise.
 
     Returns
     -------
@@ -123,7 +132,8 @@ def perturbed_embeddings(
     turns, norms = _clusters(labels, per_label, length, rng)
     centres = _even_angles(labels)
     f, g = _points(centres[:, None] + turns, norms), _points(centres, norm)
-    return ModelPair(f, g, f + noise * rng.standard_normal(f.shape), g)
+    source = rng if noise_seed is None else np.random.default_rng(noise_seed)
+    return ModelPair(f, g, f + noise * source.standard_normal(f.shape), g)
 
 
 def perturbed_to(d_llv: float, labels: int = 6, *, seed: int = 0, **options: Any) -> ModelPair:
