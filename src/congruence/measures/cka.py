@@ -140,19 +140,23 @@ class CKA(Measure[CKAState]):
 
     def prepare(self, x: Array) -> CKAState:
         """Return the centred Gram matrix of `x`, factored if that is smaller, with its norm."""
-        values, factored, p = self._centred_gram(x)
+        values, factored, p = self._centred_gram(x, whole=True)
         state = self._bare_state(values, factored=factored, p=p)
         full = _gram_inner(state, state)
         own = self.require_self_similarity(self._corrected(full, state, state), full, state)
         return state._replace(self_similarity=own, frobenius=math.sqrt(full))
 
-    def _centred_gram(self, x: Array) -> tuple[Array, bool, int]:
-        """Return a factor of the centred Gram matrix or that matrix, which of them it is, and the width of `x`."""
+    def _centred_gram(self, x: Array, *, whole: bool) -> tuple[Array, bool, int]:
+        """Return a factor of the centred Gram matrix or that matrix, which of them it is, and the width of `x`.
+
+        Where the `whole` matrix is used, and not a few rows of it at a time, only factors of narrow data are worth it.
+        """
         x = linalg.unit_scale(self.checked(x))
         n, p = x.shape
         if self.kernel in {"linear", "cosine"}:
             factor = linalg.centre_columns(linalg.unit_rows(x) if self.kernel == "cosine" else x)
-            return (factor, True, p) if p < n else (_product(factor), False, p)
+            factored = narrow(n, p) if whole else p < n
+            return (factor, True, p) if factored else (_product(factor), False, p)
         return linalg.double_centre(self._gram(linalg.centre_columns(x))), False, p
 
     def compare(self, a: CKAState, b: CKAState) -> float:
@@ -186,7 +190,7 @@ class CKA(Measure[CKAState]):
 
     def stream_gram(self, x: Array) -> tuple[Gram, CKAState]:
         """Return the centred Gram matrix, and a state without it and without the norm, which a stream finds by itself."""
-        values, factored, p = self._centred_gram(x)
+        values, factored, p = self._centred_gram(x, whole=False)
         state = self._bare_state(values, factored=factored, p=p)
         return Gram(values, factored), state._replace(values=values[:, :0])
 
@@ -221,8 +225,8 @@ class CKA(Measure[CKAState]):
         return own
 
     def workload(self, n: int, p: int, count: int) -> Workload:
-        """Return the cost: factors for the linear and cosine kernels with p < n, kernel matrices otherwise."""
-        if self.kernel in {"linear", "cosine"} and p < n:
+        """Return the cost: factors for narrow data with the linear and cosine kernels, kernel matrices otherwise."""
+        if self.kernel in {"linear", "cosine"} and narrow(n, p):
             return replace(factor_work(n, p, count, prepare=1.0 * n * p * p), streams=True)
         return gram_work(n, p, passes=5 if self.kernel in {"linear", "cosine"} else 60)
 
@@ -293,6 +297,14 @@ class CKA(Measure[CKAState]):
         if self.estimator == "zero_diagonal":
             return -1.0, 0.0
         return -n / (n - 2), 1 / ((n - 1) * (n - 2))
+
+
+def narrow(n: int, p: int) -> bool:
+    """Return whether a factor (n, p) is kept, and not the Gram matrix.
+
+    Norms and pairs are cheaper from Gram matrices, which at p = n / 2 are twice as large.
+    """
+    return 2 * p < n
 
 
 def _moments(states: Sequence[CKAState]) -> tuple[Matrix, Matrix, Matrix]:
