@@ -22,7 +22,10 @@ Embeddings (inputs x M) and unembeddings (labels x M) of two models, as files of
   congruence identifiability f1.npy g1.npy f2.npy g2.npy
 
 Arrays inside files are named after a colon; the sets of the paper can be fixed:
-  congruence identifiability a.npz:f a.npz:g b.npz:f b.npz:g --label-pivot 3 --left-out-label none --json"""
+  congruence identifiability a.npz:f a.npz:g b.npz:f b.npz:g --label-pivot 3 --left-out-label none --json
+
+Two language models with one tokeniser, or two checkpoints of one, on texts:
+  congruence identifiability hf:gpt-a hf:gpt-b --data texts.txt"""
 
 ROWS = (
     ("kl", "KL divergence, p from p' (nats)"),
@@ -44,10 +47,23 @@ ROWS = (
 
 
 def command(
-    f1: Annotated[str, typer.Argument(metavar="F1", help="Embeddings of the first model, n x M.")],
-    g1: Annotated[str, typer.Argument(metavar="G1", help="Its unembeddings, K x M.")],
-    f2: Annotated[str, typer.Argument(metavar="F2", help="Embeddings of the second model, of the same inputs.")],
-    g2: Annotated[str, typer.Argument(metavar="G2", help="Its unembeddings, of the same labels.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="F1 G1 F2 G2",
+            help="Embeddings (n x M) and unembeddings (K x M) of two models; or two models, hf:... or py:..., with --data.",
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="What two models are run on: a file of texts, a folder of images, py:..."),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", help="Name of the models' last linear layer. \\[default: found]")
+    ] = None,
+    max_inputs: Annotated[
+        int, typer.Option("--max-inputs", help="Stop after so many inputs (tokens) of a model.")
+    ] = 10_000,
     lam: Annotated[float, typer.Option("--lam", help="Weight of the differences of scale in d_LLV.")] = 1e-5,
     input_sets: Annotated[int, typer.Option("--input-sets", help="Input sets to try.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of the input sets and of sampled searches.")] = 0,
@@ -66,23 +82,43 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Say how close two models softmax(f·g) are as distributions and as representations, and what bounds what."""
-    from congruence import identifiability
-
-    result = identifiability.compare(
-        *(_read(source) for source in (f1, g1, f2, g2)),
-        lam=lam,
-        n_input_sets=input_sets,
-        seed=seed,
-        label_pivot=label_pivot,
-        left_out_label=_left_out(left_out_label),
-        input_set=_members(input_set),
-    )
+    options: dict[str, Any] = {
+        "lam": lam,
+        "n_input_sets": input_sets,
+        "seed": seed,
+        "label_pivot": label_pivot,
+        "left_out_label": _left_out(left_out_label),
+        "input_set": _members(input_set),
+    }
+    if data is None:
+        result = _compare_arrays(sources, options)
+    else:
+        result = _compare_models(sources, data, {"head": head, "max_inputs": max_inputs, **options})
     if out is not None:
         result.save(out)
     if as_json:
         print_json(result.to_dict())
     else:
         _show(console(), result)
+
+
+def _compare_arrays(sources: list[str], options: dict[str, Any]) -> Identifiability:
+    from congruence import identifiability
+
+    if len(sources) != 4:
+        message = f"expected four arrays, F1 G1 F2 G2 (or two models with --data); got {len(sources)}."
+        raise typer.BadParameter(message)
+    f1, g1, f2, g2 = map(_read, sources)
+    return identifiability.compare(f1, g1, f2, g2, **options)
+
+
+def _compare_models(sources: list[str], data: str, options: dict[str, Any]) -> Identifiability:
+    from congruence import identifiability
+
+    if len(sources) != 2:
+        message = f"--data goes with two models, hf:... or py:...; got {len(sources)} arguments."
+        raise typer.BadParameter(message)
+    return identifiability.compare_heads(sources[0], sources[1], data, **options)
 
 
 def _read(source: str) -> Representation:

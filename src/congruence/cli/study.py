@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-EXAMPLES = """[bold]Examples[/bold]
+RUN_EXAMPLES = """[bold]Examples[/bold]
 
 In seconds:
   congruence study run kl-to-zero --out study
@@ -72,7 +72,7 @@ def list_studies(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     shown.print("\nRun one: congruence study run NAME --out FOLDER")
 
 
-@app.command("run", epilog=EXAMPLES)
+@app.command("run", epilog=RUN_EXAMPLES)
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study. See: congruence study list")],
     *,

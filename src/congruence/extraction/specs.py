@@ -67,7 +67,9 @@ class LoadedModel:
     tokenizer: Any = None
 
 
-def load_model(spec: str, weights: str | Path | None = None, device: str | torch.device | None = None) -> LoadedModel:
+def load_model(
+    spec: str, weights: str | Path | None = None, device: str | torch.device | None = None, *, head: bool = False
+) -> LoadedModel:
     """Load the model that `spec` describes.
 
     Parameters
@@ -81,6 +83,8 @@ def load_model(spec: str, weights: str | Path | None = None, device: str | torch
         A ``.safetensors`` file with all weights of a ``py:`` model.
     device : str or torch.device, optional
         Where to put the model.
+    head : bool
+        Load an ``hf:`` model with what it was trained with on top (a language model's or a classifier's last layer).
 
     Returns
     -------
@@ -101,7 +105,7 @@ def load_model(spec: str, weights: str | Path | None = None, device: str | torch
     if kind == "hf" and weights is not None:
         message = f"'{spec}' brings its own weights; a file of weights goes with a py: model only."
         raise ParameterError(message)
-    loaded = _from_transformers(rest) if kind == "hf" else _from_python(spec)
+    loaded = _from_transformers(rest, head=head) if kind == "hf" else _from_python(spec)
     if weights is not None:
         load_weights(loaded.model, weights)
     if device is not None:
@@ -112,7 +116,7 @@ def load_model(spec: str, weights: str | Path | None = None, device: str | torch
 # ---- hf: -------------------------------------------------------------------------------------------------------------
 
 
-def _from_transformers(source: str) -> LoadedModel:
+def _from_transformers(source: str, *, head: bool) -> LoadedModel:
     """Load a model of transformers from a folder or from the hub."""
     transformers = validate.require_extra("transformers", "hf", f"hf:{source}")
     folder = Path(source).expanduser()
@@ -126,7 +130,8 @@ def _from_transformers(source: str) -> LoadedModel:
         # weights that the checkpoint lacks are drawn at random: the same ones every time, and said so below
         with torch.random.fork_rng(), _quiet(transformers):
             torch.manual_seed(0)
-            model, info = transformers.AutoModel.from_pretrained(where, output_loading_info=True)
+            chosen = _class_with_head(transformers, where) if head else transformers.AutoModel
+            model, info = chosen.from_pretrained(where, output_loading_info=True)
         images = model.main_input_name == "pixel_values"
         transform = _image_transform(transformers, where, model.config, local=local) if images else None
     except Exception as error:
@@ -136,6 +141,12 @@ def _from_transformers(source: str) -> LoadedModel:
     _warn_of_random_weights(source, sorted(info["missing_keys"]))
     tokenizer = None if images else _tokenizer(transformers, where, local=local)
     return LoadedModel(model, folder.resolve().name if local else source, None, transform, tokenizer)
+
+
+def _class_with_head(transformers: Any, where: str) -> Any:
+    """Return the class that the configuration names, or that of a causal language model if it names none."""
+    named = transformers.AutoConfig.from_pretrained(where).architectures or ["AutoModelForCausalLM"]
+    return getattr(transformers, named[0], transformers.AutoModelForCausalLM)
 
 
 @contextlib.contextmanager

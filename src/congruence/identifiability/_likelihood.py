@@ -13,7 +13,7 @@ import numpy as np
 
 from congruence.errors import DegenerateError
 from congruence.identifiability._distributions import blocks
-from congruence.identifiability._model import BLOCK, EPS, Factor, Labels, Matrix, Model, Pair
+from congruence.identifiability._model import BLOCK, EPS, Factor, Labels, Matrix, Model, Pair, triangle
 
 WHOLE = 2**27
 """Up to this many entries (labels x labels x inputs) every pair of labels is computed from the log-likelihoods."""
@@ -185,7 +185,9 @@ def _screened_terms(likelihoods: Likelihoods, factor: Factor, candidates: Labels
     pair = likelihoods.pair
     everything = np.arange(pair.labels)
     first, second, both = _moments(likelihoods)
-    spread = [part @ model.g.T for part, model in zip((factor.first, factor.second), pair.models, strict=True)]
+    spread = [
+        triangle(part) @ model.g.T for part, model in zip((factor.first, factor.second), pair.models, strict=True)
+    ]
     apart = np.empty((len(candidates), pair.labels))
     for some in blocks(len(candidates), pair.labels):
         scales = [_column_distances(table, candidates[some]) / math.sqrt(pair.n - 1) for table in spread]
@@ -201,7 +203,7 @@ def _screened_terms(likelihoods: Likelihoods, factor: Factor, candidates: Labels
 
 def _column_distances(table: Matrix, some: Labels) -> Matrix:
     """Return the distances of some columns from all, shape (some, columns); close ones from the differences."""
-    squares = (table * table).sum(axis=0)
+    squares = np.einsum("ij,ij->j", table, table)
     sums = squares[some][:, None] + squares
     found: Matrix = sums - 2 * (table[:, some].T @ table)
     for row, column in zip(*np.nonzero(found < 1e-6 * sums), strict=True):
