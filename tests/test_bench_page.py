@@ -49,6 +49,7 @@ def test_the_page_puts_our_numbers_beside_the_published_ones(run, tmp_path):
     assert done.out.strip() == str(tmp_path / "docs" / "results.md")
     text = (tmp_path / "docs" / "results.md").read_text()
     assert "| 1 | `cka` | 0.900 | ± 0.010 | 0.500 | 0 | 0.993 |" in text
+    assert text.count("### cnn-toy") == 1
     assert "| 4 | `rsa` |  | ± 0.010 | 0.500 | 0 |  |" in text
     assert "2 representations of 20 stimuli, 4 pairs a measure" in text
     assert "2 of 3 pairs of measures stand in the published order, 1 against it" in text
@@ -79,6 +80,8 @@ def test_published_numbers_are_those_of_measures_that_exist():
     (cnn,) = printed.published_for("layer-identification", "cnn-flattened")
     assert cnn.values["cka"] == 0.993
     assert printed.published_for("intuitive", "specificity-cnn") == ()
+    (deleted,) = printed.published_for("functional", "components-minilm")
+    assert "renormalises" in deleted.remark
 
 
 def test_an_unfinished_run_has_no_page(tmp_path):

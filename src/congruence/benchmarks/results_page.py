@@ -89,7 +89,7 @@ def _benchmark_lines(run: BenchmarkRun, name: str, rows: pd.DataFrame) -> Iterat
         yield from ("", f"### {case}", "", _case_words(comparison), "")
         yield from _table_lines(found, tables)
         for table in tables:
-            yield from ("", _agreement(_heads(found), table))
+            yield from ("", f"{_agreement(_heads(found), table)} {table.remark}".rstrip())
 
 
 def _case_words(comparison: Comparison) -> str:
@@ -104,7 +104,7 @@ def _case_words(comparison: Comparison) -> str:
 
 
 def _heads(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the headline quantity, best first; it is the first quantity of every measure."""
+    """Return the rows of the headline quantity, best first; it is the first of every measure."""
     return rows[rows["quantity"] == rows["quantity"].iloc[0]].sort_values("rank", kind="stable")
 
 
