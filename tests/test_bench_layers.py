@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
+import types
 
 import numpy as np
 import pytest
 
 import congruence as cg
-from congruence import benchmarks
-from congruence.benchmarks import Case, LayerIdentification, _jackknife
+from congruence import benchmarks, zoo
+from congruence.benchmarks import (
+    Case,
+    LayerIdentification,
+    _jackknife,
+    _populations,
+    functional,
+    intuitive,
+    layer_identification,
+)
 from congruence.benchmarks.layer_identification import Depths
 from congruence.measures import Measure, measure
 
@@ -114,6 +124,31 @@ def test_the_best_measure_is_named_and_the_others_compared_with_it():
     assert cka.note.startswith("best")
     assert cka.p == 1.0
     assert rsa.p < 0.05 < 1.0
+
+
+# ---------------------------------------------------------------------------------------- what the tiers are
+@pytest.mark.parametrize("tier", ["quick", "small"])
+def test_the_tiers_name_networks_and_layers_that_exist(tier):
+    layers = [(name, networks) for name, networks, _ in layer_identification._plan(tier)]
+    seeds = [(name, networks) for name, networks, _ in functional._plan(tier)]
+    for plan, least in ((layers, 3), (intuitive._plan(tier), 3), (seeds, 5)):
+        assert len({name for name, _ in plan}) == len(plan)
+        for name, networks in plan:
+            assert len(networks.layers) >= 3, name
+            assert networks.seeds >= (least if tier == "quick" else 10), name
+            assert json.loads(json.dumps(networks.key()))["config"] == networks.config.document()
+    names = {name for name, _ in layers}
+    assert {"quick": 1, "small": 4}[tier] == sum(name.startswith("transformer-") for name in names)
+    assert "cnn-pooled" in names
+    assert "cnn-flattened" in names
+
+
+def test_diverged_networks_are_an_error(monkeypatch):
+    networks = _populations.Networks(_populations.QUICK_MLP, 3, zoo.Probe(n=20))
+    lost = types.SimpleNamespace(seeds=(0,), diverged=(1, 2))
+    monkeypatch.setattr(zoo, "train", lambda *_, **__: lost)
+    with pytest.raises(cg.InputError, match="2 of 3 networks diverged. Lower the learning rate"):
+        networks.train(lambda *_: None)
 
 
 # ---------------------------------------------------------------------------------------- real networks

@@ -240,6 +240,11 @@ def test_what_is_declared_stands_and_measures_are_taken_as_they_are(mine):
     assert benchmarks.user_measure(f"{module}:gram:similarity").info.orientation == "similarity"
     assert benchmarks.user_measure(f"{module}:nothing:distance").info.orientation == "distance"
     assert benchmarks.user_measure(f"{module}:m").label == "cka"
+    ours = mine("import congruence as cg\nMine = cg.measures.RSA\n")
+    assert benchmarks.user_measure(f"{ours}:Mine").label == "rsa"
+    unclear = mine("def f(x, y):\n    return 1.0\nf.orientation = 'up'\n")
+    with pytest.raises(cg.ParameterError, match="f.orientation must be 'similarity' or 'distance'; got 'up'"):
+        benchmarks.user_measure(f"{unclear}:f")
     named_like_ours = mine("def cka(x, y):\n    return -float(np.abs(x.mean() - y.mean()))\n")
     assert benchmarks.user_measure(f"{named_like_ours}:cka").label == f"{named_like_ours}.cka"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,8 +106,3 @@ def subset(found: Iterable[Representation], n: int) -> list[Representation]:
 def matrix(values: Any, name: str, model: str, layer: str, ids: Any = None) -> Representation:
     """Return values, shape (n, p), as a named representation of a layer of a model."""
     return Representation(np.asarray(values), name, ids, origin=Origin(model=model, layer=layer))
-
-
-def ordered_pairs(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield every ordered pair of different names."""
-    return ((a, b) for a in names for b in names if a != b)
