@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -26,7 +27,7 @@ from congruence.errors import (
     ShapeError,
     StoreError,
 )
-from congruence.measures import CKA, REGISTRY, measure
+from congruence.measures import CKA, REGISTRY, Needs, measure
 from congruence.representation import Representation
 from congruence.store import Activations, Recorded, StoreWriter
 
@@ -505,6 +506,19 @@ def test_too_few_stimuli(n, spec, least):
         streamed({"x": x, "y": x + 1}, [measure(spec)])
     with pytest.raises(ShapeError, match="x is empty"):
         streamed({"x": x[:, :0], "y": x}, [measure(spec)])
+
+
+def test_what_a_measure_needs_beyond_stimuli_is_checked_as_in_memory(monkeypatch):
+    arrays = {"x": np.random.default_rng(0).normal(size=(8, 8)), "one": np.arange(8.0)[:, None]}
+    info = dataclasses.replace(measure("cca").info, needs=Needs(n=3, p=2, n_above_p=True))
+    monkeypatch.setattr(type(measure("cca")), "info", info)
+    with pytest.raises(ShapeError, match="^x has 8 stimuli and 8 features; cca needs more stimuli than features"):
+        streamed(arrays, [measure("cca")])
+    with pytest.raises(ShapeError, match="^one has 1 feature; cca needs at least 2"):
+        streamed({"one": arrays["one"]}, [measure("cca")])
+    ours, theirs = (run(arrays, [measure("cca")], on_error="record").dataset for run in (streamed, in_memory))
+    assert (ours["status"] == "failed").all()
+    assert np.array_equal(ours["reason"], theirs["reason"])
 
 
 def test_unequal_stimuli():

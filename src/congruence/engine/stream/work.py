@@ -84,8 +84,10 @@ class Work:
         """Refuse representations that are too small for a measure, as in memory."""
         needs = measure.info.needs
         for i, r in enumerate(self._job.representations):
-            if r.n < needs.n or r.p < needs.p:
-                self._attempt(measure.label, [i], partial(measure.admit, np.zeros((r.n, r.p)), self._job.titles[i]))
+            if needs.shortage(measure.label, r.n, r.p):
+                # any values of this shape that are not constant, which would be refused first
+                stand_in = np.broadcast_to(np.arange(r.n, dtype=np.float64)[:, None], (r.n, r.p))
+                self._attempt(measure.label, [i], partial(measure.admit, stand_in, self._job.titles[i]))
 
     def _attempt(self, label: str, indices: Collection[int], work: Callable[[], Any], about: str = "") -> Any:
         """Return what `work` gives; its error is raised, or becomes the reason of the representations concerned."""
