@@ -115,9 +115,10 @@ def test_a_mean_of_1e6_changes_nothing_where_translation_is_ignored(variant):
 
 @pytest.mark.parametrize("spec", ["cca", "pwcca", "svcca", "linear_regression", "shape:alpha=0", "shape:alpha=0.5"])
 def test_data_that_differ_by_rounding_only_are_refused(spec):
-    # numbers near 1e6 are 1.2e-10 apart: one stimulus differs in its last four bits
+    # Numbers near 1e6 are eps / 2 of them apart: one stimulus differs by 19 eps. Up to 16 would be a constant, and a
+    # direction counts from sqrt(500) + sqrt(2) = 23.8 eps on.
     x = np.full((500, 2), 1e6)
-    x[7, 0] += 1.2e-9
+    x[7, 0] += 19 * np.finfo(np.float64).eps * 1e6
     with pytest.raises(InputError, match="Y: the stimuli differ by no more than the rounding of their values"):
         measure(spec)(gaussian(500, 3), x)
 
