@@ -201,7 +201,8 @@ def test_modules_use_nothing_but_the_version_from_the_package_itself():
 # Imports by string, which import-linter does not see; the same rules as its contracts.
 HOMES = {
     # testing makes arrays of every backend to try a measure on, so it takes torch and jax where they are installed.
-    "torch": ("testing", "extraction", "zoo", "identifiability", "benchmarks", "dynamics"),
+    # measures/devices is asked for an accelerator by name, and then something has to say whether it is there.
+    "torch": ("testing", "measures/devices", "extraction", "zoo", "identifiability", "benchmarks", "dynamics"),
     "dask": ("engine/cluster",),
     "distributed": ("engine/cluster",),
     "matplotlib": ("figures", "reporting"),
