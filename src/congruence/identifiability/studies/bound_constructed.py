@@ -36,7 +36,7 @@ class BoundConstructed(Study):
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings((4, 6), 8, 30, 20), "under a second"),
         "small": Tier(
-            Settings(amounts=50, per_label=100, input_sets=100), "about 20 seconds: 50 of the 250 amounts of noise"
+            Settings(amounts=50, per_label=100, input_sets=100), "about 10 seconds: 50 of the 250 amounts of noise"
         ),
         "paper": Tier(Settings(), "some minutes"),
     }

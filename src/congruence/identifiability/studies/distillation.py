@@ -42,7 +42,7 @@ class Distillation(Study):
     source: ClassVar[str] = "Nielsen et al. 2026, arXiv 2602.15438"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings(("radial-5",), 1, 3, 2, 32, 300, 5e-3, 20), "some seconds"),
-        "small": Tier(Settings(), "about 5 minutes: perceptrons; 2 teachers, 5 students of each loss"),
+        "small": Tier(Settings(), "about 8 minutes: perceptrons; 2 teachers, 5 students of each loss"),
     }
 
     def pieces(self, settings: Settings) -> Sequence[str]:

@@ -43,7 +43,7 @@ class ImageClassifiers(Study):
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("digits", (2,), 4, 32, 150, 5e-3, 20), "some seconds"),
         "small": Tier(
-            Settings(), "about 3 minutes: perceptrons on 5,000 handwritten digits instead of the paper's networks"
+            Settings(), "about 4 minutes: perceptrons on 5,000 handwritten digits instead of the paper's networks"
         ),
     }
 
