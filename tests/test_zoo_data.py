@@ -289,6 +289,14 @@ def test_a_pair_to_train_on_is_false_because_of_a_new_word():
     assert entailed == pytest.approx(200, abs=40)  # 4 sd
 
 
+def test_passives_and_relative_clauses_are_new_in_the_challenge_set():
+    rng = np.random.default_rng(1)
+    for found in (templates.training_pair(0.2, rng) for _ in range(300)):
+        premise = iter(words(found.premise))
+        assert not {"by", "who"} & set(words(found.premise))
+        assert not found.entailed or all(word in premise for word in words(found.hypothesis))  # in this order
+
+
 def test_counter_examples_are_as_many_as_asked_for():
     rng = np.random.default_rng(0)
     pairs = [templates.training_pair(0.1, rng) for _ in range(2000)]
