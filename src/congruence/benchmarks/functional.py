@@ -96,7 +96,7 @@ def _plan(tier: Tier) -> list[tuple[str, Networks, str]]:
     probe = zoo.Probe(n=1000)
     return [
         ("cnn", Networks(SMALL_CNN, 20, probe, "spatial_mean"), "gaussian_noise:severity=3"),
-        ("minilm", Networks(SMALL_TEXT, 20, zoo.Probe(n=500)), "lexical_overlap/non_entailment"),
+        ("minilm", Networks(SMALL_TEXT, 20, zoo.Probe(n=500), "token_mean"), "lexical_overlap/non_entailment"),
     ]
 
 

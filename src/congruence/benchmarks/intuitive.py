@@ -95,12 +95,12 @@ class Intuitive(Benchmark[Known]):
 def _plan(tier: Tier) -> list[tuple[str, Networks]]:
     if tier == "quick":
         probe = zoo.Probe(n=200)
-        return [("mlp", Networks(QUICK_MLP, 6, probe)), ("vit", Networks(QUICK_VIT, 3, probe))]
+        return [("mlp", Networks(QUICK_MLP, 6, probe)), ("vit", Networks(QUICK_VIT, 3, probe, "token_mean"))]
     probe = zoo.Probe("test", n=1000)
     return [
         ("cnn", Networks(SMALL_CNN, 10, probe, "spatial_mean")),
-        ("vit", Networks(SMALL_VIT, 10, probe)),
-        ("minilm", Networks(SMALL_TEXT, 20, probe)),
+        ("vit", Networks(SMALL_VIT, 10, probe, "token_mean")),
+        ("minilm", Networks(SMALL_TEXT, 20, probe, "token_mean")),
     ]
 
 

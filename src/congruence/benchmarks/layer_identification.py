@@ -108,11 +108,11 @@ def _plan(tier: Tier) -> list[tuple[str, Networks, tuple[int | None, ...]]]:
             ("cnn-flattened", Networks(QUICK_CNN, 3, probe), (None,)),
             ("cnn-pooled", Networks(QUICK_CNN, 3, probe, "spatial_mean"), (12, 150)),
             ("mlp", Networks(QUICK_MLP, 6, probe), (None,)),
-            ("transformer-residual", Networks(QUICK_VIT, 3, probe, None, "residual"), (None,)),
+            ("transformer-residual", Networks(QUICK_VIT, 3, probe, "token_mean", "residual"), (None,)),
         ]
     # decompositions of flattened layers cost n cubed, and n < p is the point there
     few, some, many = zoo.Probe("train", n=200), zoo.Probe("train", n=1000), zoo.Probe("train", n=2000)
-    taps = [(f"transformer-{tap}", Networks(SMALL_VIT, 10, some, None, tap), (None,)) for tap in SMALL_VIT.network.taps]
+    taps = [(f"transformer-{tap}", Networks(SMALL_VIT, 10, some, "token_mean", tap), (None,)) for tap in SMALL_VIT.network.taps]
     return [
         ("cnn-flattened", Networks(SMALL_CNN, 10, few), (None,)),
         ("cnn-pooled", Networks(SMALL_CNN, 10, many, "spatial_mean"), (50, 200, 2000)),
