@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from congruence.errors import CorruptStoreError, InputError, StoreError
-from congruence.store.folder import Folder
+from congruence.store.folder import Folder, LocalFolder
 
 FORMAT_VERSION = 1
 KIND = "activations"
@@ -260,7 +260,9 @@ def _document(folder: Folder, key: str) -> Document:
         message = f"{folder.label}: {key} is missing. {REPAIR}"
         raise CorruptStoreError(message)
     if data is None:
-        message = f"{folder.label} is no store of activations: it has no {ROOT}."
+        absent = isinstance(folder, LocalFolder) and not folder.root.exists()
+        why = "it does not exist" if absent else f"it has no {ROOT}"
+        message = f"{folder.label} is no store of activations: {why}."
         raise StoreError(message)
     try:
         document = json.loads(data)
