@@ -1,12 +1,14 @@
 """Bad input, from Python and from the command line: the right error, one clear line, exit code 2, nothing half-written."""
 
 import errno
+import importlib
 import json
 import os
 import sys
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import congruence as cg
@@ -125,6 +127,25 @@ def test_a_bad_representation_among_good_ones_is_named(here):
     refused_both_ways(here, arguments, call, cg.InputError, r"layer3 in net.npz has 1 NaN value")
 
 
+@pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (-np.inf, "infinite")])
+def test_a_recorded_layer_with_values_that_are_no_numbers_is_named(here, value, kind):
+    inputs = with_value(value, (2, 3)).astype(np.float32)
+    cg.extract(torch.nn.Sequential(torch.nn.Identity()), [torch.from_numpy(inputs)], out="acts.zarr")
+    arguments = ["compare", "acts.zarr", "-m", "cka", "--out", "run"]
+    call = lambda: cg.compare("acts.zarr", measures="cka", out="run")  # noqa: E731
+    message = rf"^0 in acts.zarr has 1 {kind} value; the first is at position \(2, 3\)"
+    refused_both_ways(here, arguments, call, cg.InputError, message)
+
+
+def test_values_of_single_precision_that_differ_by_its_rounding_are_constant(here):
+    values = np.full((12, 5), 0.1, dtype=np.float32)
+    values[3] = np.nextafter(values[3], np.float32(1))
+    np.save("bad.npy", values)
+    arguments = ["compare", "good.npy", "bad.npy", "-m", "cka", "--out", "run"]
+    call = lambda: cg.compare("good.npy", "bad.npy", "cka", out="run")  # noqa: E731
+    refused_both_ways(here, arguments, call, cg.DegenerateError, "bad.npy is constant")
+
+
 # ---- stimulus ids ----------------------------------------------------------------------------------------------------
 
 
@@ -158,12 +179,28 @@ def test_ids_on_one_side_only_from_memory():
     refused(lambda: cg.compare(with_ids, {"without": GOOD}, "cka"), cg.AlignmentError, "without has no ids")
 
 
+@pytest.mark.parametrize("name", ["missing.zarr", "good.npy", "nothing"])
+def test_what_is_no_store_cannot_be_inspected(here, name):
+    if name == "nothing":
+        (here / name).mkdir()
+    before = sorted(here.rglob("*"))
+    outcome = congruence("inspect", name)
+    assert (outcome.code, outcome.out) == (2, "")
+    missing = "it does not exist" if name == "missing.zarr" else "it has no zarr.json"
+    assert outcome.error == f"{name} is no store of activations: {missing}."
+    assert sorted(here.rglob("*")) == before
+
+
 def test_repeated_ids(here):
     refused(
         lambda: cg.Representation(GOOD, "fc1", ids=[*IDS[:-1], "img0"]),
         cg.AlignmentError,
         "fc1 has 1 repeated .*'img0'",
     )
+    model, repeated = torch.nn.Linear(2, 2), ["a", "b", "a"]
+    extract = lambda: cg.extract(model, [torch.ones(3, 2)], ids=repeated, out="acts.zarr")  # noqa: E731
+    refused(extract, cg.AlignmentError, "1 repeated .*'a'")
+    assert not (here / "acts.zarr").exists()
     (here / "data.csv").write_text("text,id\nfirst,a\nsecond,b\nthird,a\n")
     (here / "net.py").write_text(
         "import torch\n"
@@ -197,6 +234,7 @@ FILES = {
     "words.safetensors": lambda path: path.write_text("not a header, but long enough to be one"),
     "pickled.npy": pickled_npy,
     "pickled.npz": pickled_npz,
+    "cut.safetensors": lambda path: path.write_bytes(safetensors.numpy.save({"one": GOOD})[:-8]),
     "cut.npy": lambda path: path.write_bytes((path.parent / "good.npy").read_bytes()[:-40]),
     "missing.npy": lambda path: None,
     "missing.zarr": lambda path: None,
@@ -440,6 +478,22 @@ def test_a_model_that_fails_on_a_batch_keeps_the_batches_before(net, monkeypatch
     whole = congruence("extract", "py:net:make", "--layers", "conv1", "--out", "whole.zarr")
     assert whole.code == 0
     np.testing.assert_array_equal(cg.open("acts.zarr").array("conv1"), cg.open("whole.zarr").array("conv1"))
+
+
+def test_a_model_that_fails_on_a_batch_in_python(net):
+    sys.path.insert(0, str(net))
+    try:
+        module = importlib.import_module("net")
+    finally:
+        sys.path.remove(str(net))
+    model = module.make()[0]
+    with pytest.raises(
+        cg.ExtractionError, match="failed on batch 3: RuntimeError: the accelerator.*acts.zarr.*resume=True"
+    ):
+        cg.extract(model, module.batches(3), "conv1", out="acts.zarr")
+    resumed = cg.extract(model, module.batches(None), "conv1", out="acts.zarr", resume=True)
+    whole = cg.extract(model, module.batches(None), "conv1", out="whole.zarr")
+    assert resumed.content_hash("conv1") == whole.content_hash("conv1")
 
 
 @pytest.fixture
