@@ -112,6 +112,15 @@ def test_canonical_correlations_equal_the_iterative_ones():
         )
 
 
+def test_measures_of_two_spaces_are_those_of_the_comparison():
+    f1, g1, f2, g2 = models(3)
+    found = compare(f1, g1, f2, g2, n_input_sets=5)
+    assert cg.identifiability.m_cca(f1, f2) == pytest.approx(found.m_cca_f, rel=1e-12)
+    assert cg.identifiability.m_svd(torch.from_numpy(f1), f2) == pytest.approx(1 - found.d_svd_f_raw, rel=1e-12)
+    assert cg.identifiability.d_svd(g1, g2) == pytest.approx(found.d_svd_g_raw, rel=1e-12)
+    assert cg.identifiability.m_cca(f1, 3 * f1 @ [[1.0, 2.0], [0.0, 1.0]] + 5) == pytest.approx(1)
+
+
 def test_distances_of_distributions_equal_scipy():
     f1, g1, f2, g2 = models(5)
     found = distributions(f1, g1, f2, g2)

@@ -11,7 +11,7 @@ import torch
 
 import congruence as cg
 from commands import congruence
-from congruence.identifiability import compare, constructions, d_svd, distributions, m_cca, m_svd
+from congruence.identifiability import _model, _spaces, compare, constructions, d_svd, distributions, m_cca, m_svd
 
 RNG = np.random.default_rng(11)
 F, G = RNG.normal(size=(60, 2)), RNG.normal(size=(7, 2))
@@ -182,6 +182,13 @@ def test_labels_of_which_no_set_is_diverse():
     g[6] = [1.0, -4.0]
     with pytest.raises(cg.DegenerateError, match="L is singular for every set of 2 labels with pivot 0"):
         compare(F, g, F2, G2, label_pivot=0, left_out_label=6, input_set=[0, 1, 2])
+
+
+def test_labels_on_a_line_have_no_linear_map():
+    line = np.outer(np.arange(7.0), [1.0, 1.0])
+    pair = _model.read_pair(F, line, F2, G2)
+    with pytest.raises(cg.DegenerateError, match="L is singular for all label sets that were tried"):
+        _spaces.identified_distance(pair, _model.joint_factor(F, F2), 1.0, 0, 3, 5)
 
 
 def test_a_constant_difference_is_no_matter_outside_the_set():

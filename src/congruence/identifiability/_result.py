@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,8 +204,3 @@ def load(path: str | Path) -> Identifiability:
         message = f"{path} is damaged: it has no {missing[0]}. Write it again."
         raise StoreError(message)
     return Identifiability.from_dict(content)
-
-
-def is_vacuous(bound: float) -> bool:
-    """Return whether a bound on d_SVD, which is at most 1, says nothing."""
-    return not math.isfinite(bound) or bound >= 1

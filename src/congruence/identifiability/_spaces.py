@@ -304,8 +304,6 @@ def identified_distance(pair: Pair, factor: Factor, d_logit: float, seed: int, p
         edges = [model.g[members[:, 1:]] - model.g[members[:, :1]] for model in pair.models]
         singular = np.linalg.svd(edges[0], compute_uv=False)
         usable = np.isfinite(_conditions(singular, first.noise_g))
-        if not usable.any():
-            continue
         maps = np.linalg.solve(edges[0][usable], edges[1][usable])
         centred = factor.first - factor.second @ np.swapaxes(maps, 1, 2)
         offset = means[0] - maps @ means[1]
