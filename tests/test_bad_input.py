@@ -157,7 +157,11 @@ def store(path, ids, columns=4):
 
 IDS = [f"img{i}" for i in range(12)]
 MISALIGNED = {
-    "one side only": (None, "no ids, so its stimuli count as 0..11"),
+    "one side only": (None, r"no ids, so its stimuli count as 0..11\. Give both sides their ids\."),
+    "others": (
+        [f"photo{i}" for i in range(12)],
+        r"12 only in .* They have none in common: compare what was recorded on",
+    ),
     "another": ([*IDS[:-1], "img99"], r"hold different stimuli: 1 only in .* \(first: 'img11'\), 1 only in .*'img99'"),
     "fewer": (IDS[:7], "5 only in .* \\(first: 'img7'\\)"),
     "another order": (IDS[::-1], "in another order.*position 0: 'img0' and 'img11'"),

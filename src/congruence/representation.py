@@ -265,10 +265,22 @@ def require_aligned(a: Source, b: Source) -> None:
             for only, r in ((only_a, a), (only_b, b))
             if only.size
         ]
-        message = f"{a.name} and {b.name} hold different stimuli: {', '.join(parts)}.{remark} Keep the common ones with align=True."
+        advice = _advice(bool(remark), common=only_a.size < a.n)
+        message = f"{a.name} and {b.name} hold different stimuli: {', '.join(parts)}.{remark} {advice}"
         raise AlignmentError(message)
     message = f"{a.name} and {b.name} hold the same stimuli in another order ({int(np.sum(ids_a != ids_b))} of {a.n} positions differ; {_describe(ids_a, ids_b)}). Reorder them with align=True."
     raise AlignmentError(message)
+
+
+def _advice(without_ids: bool, common: bool) -> str:
+    """Return what to do about different stimuli: only what `align` can do is offered."""
+    if without_ids:
+        return "Give both sides their ids."
+    return (
+        "Keep the common ones with align=True."
+        if common
+        else "They have none in common: compare what was recorded on the same ones."
+    )
 
 
 def align(
