@@ -309,12 +309,12 @@ def identified_distance(pair: Pair, factor: Factor, d_logit: float, seed: int, p
         offset = means[0] - maps @ means[1]
         squares.append((centred**2).sum(axis=(1, 2)) / pair.n + (offset**2).sum(axis=1))
         inverse_squares.append(singular[usable, -1] ** -2)
-    if not squares:
+    together, inverse = np.concatenate(squares), np.concatenate(inverse_squares)
+    if not together.size:
         message = (
             "L is singular for all label sets that were tried: the unembeddings of model 1 lie in too few dimensions."
         )
         raise DegenerateError(message)
-    together, inverse = np.concatenate(squares), np.concatenate(inverse_squares)
     bound = d_logit * math.sqrt((size + 1) * float(inverse.mean()))
     return Identified(math.sqrt(float(together.mean())), bound, len(together))
 
