@@ -112,7 +112,10 @@ def _plan(tier: Tier) -> list[tuple[str, Networks, tuple[int | None, ...]]]:
         ]
     # decompositions of flattened layers cost n cubed, and n < p is the point there
     few, some, many = zoo.Probe("train", n=200), zoo.Probe("train", n=1000), zoo.Probe("train", n=2000)
-    taps = [(f"transformer-{tap}", Networks(SMALL_VIT, 10, some, "token_mean", tap), (None,)) for tap in SMALL_VIT.network.taps]
+    taps = [
+        (f"transformer-{tap}", Networks(SMALL_VIT, 10, some, "token_mean", tap), (None,))
+        for tap in SMALL_VIT.network.taps
+    ]
     return [
         ("cnn-flattened", Networks(SMALL_CNN, 10, few), (None,)),
         ("cnn-pooled", Networks(SMALL_CNN, 10, many, "spatial_mean"), (50, 200, 2000)),
