@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+import congruence as cg
 from congruence.engine import Journal, Plan, Shape, make_plan, run_comparison
 from congruence.engine.executors import opened
 from congruence.engine.plan import parse_memory
 from congruence.errors import AlignmentError, OutputExistsError, ParameterError, StoreError, UnknownNameError
 from congruence.measures import REGISTRY, Measure, MeasureInfo, measure
+from congruence.measures.block import Gram, cross_energies, segments
 from congruence.representation import Deferred, Origin, Representation
 from congruence.results import Comparison
 
@@ -113,6 +115,15 @@ def test_engine_equals_direct_calls(variant: Measure[Any]) -> None:
             assert got == pytest.approx(direct, abs=1e-10)
 
 
+def test_wide_products_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    grams = [Gram(rng.normal(size=(90, p))) for p in (3, 8, 5, 1)]
+    direct = np.array([[np.sum((f.values.T @ g.values) ** 2) for g in grams] for f in grams])
+    for size in (1, 400, 10**9):  # one factor at a time, some, all
+        monkeypatch.setattr("congruence.measures.block.CROSS_BYTES", size)
+        np.testing.assert_allclose(cross_energies(grams, list(grams)), direct, rtol=1e-13)
+
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
@@ -172,13 +183,47 @@ def test_what_fits_is_prepared_once_however_many_tiles_there_are(monkeypatch: py
         assert (sorted(prepared) == [3, 5, 8, 9, 14]) == (passes == 1)
 
 
-def test_a_budget_too_small_names_the_least_that_works() -> None:
-    shape, procrustes = Shape(1000, (768,) * 4), [measure("procrustes")]
-    with pytest.raises(ParameterError, match=r"does not hold one tile of procrustes .* needs at least") as caught:
-        make_plan(shape, procrustes, "10MB")
+@pytest.mark.parametrize("label", ["procrustes", "cka", "cka:kernel=rbf", "rsa", "linear_regression", "mutual_knn"])
+@pytest.mark.parametrize(("n", "p", "count"), [(60, 5, 1), (1000, 768, 4), (20_000, 300, 90)])
+def test_a_budget_too_small_names_the_least_that_works(label: str, n: int, p: int, count: int) -> None:
+    shape, chosen = Shape(n, (p,) * count), [measure(label)]
+    with pytest.raises(ParameterError, match=rf"does not hold one tile of {label} .* needs at least") as caught:
+        make_plan(shape, chosen, 20)
     amount, unit = str(caught.value).rstrip(".").split()[-2:]
-    plan = make_plan(shape, procrustes, f"{float(amount) * 1.01}{unit}")
-    assert plan.measures[0].group >= 1
+    plan = make_plan(shape, chosen, f"{amount} {unit}")
+    assert plan.peak_bytes <= plan.memory
+    with pytest.raises(ParameterError, match="needs at least"):
+        make_plan(shape, chosen, f"{float(amount) * 0.98} {unit}")  # shown with three digits, rounded up
+
+
+@pytest.mark.parametrize("memory", ["300MB", "1GB", "4GB", None])
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_predicted_peak_is_within_the_budget(variant: Measure[Any], memory: str | None) -> None:
+    for n, p, count in ((60, 5, 2), (1000, 768, 130), (1000, 768, 1300), (500, 4000, 30)):
+        plan = make_plan(Shape(n, (p,) * count), [variant], memory)
+        assert plan.peak_bytes <= plan.memory
+        if n == 60:
+            assert plan.peak_bytes < 2e6  # what little there is takes little
+
+
+def test_segments_hold_what_fits_and_miss_nothing() -> None:
+    for n, count, memory in ((1000, 1300, 3 * 10**9), (1000, 1300, 10**8), (150, 7, 10**5), (40, 3, 8 * 3 * 40)):
+        parts = segments(n, count, memory)
+        edges = [start for part in parts for start, _ in part]
+        assert [stop for part in parts for _, stop in part] == [*edges[1:], n]
+        assert edges[0] == 0
+        assert max(8 * count * sum((stop - start) * stop for start, stop in part) for part in parts) <= memory
+
+
+def test_segments_of_factors_cost_their_rows_once() -> None:
+    n, p, count = 1000, 768, 1300
+    (plan,) = make_plan(Shape(n, (p,) * count), [measure("cka")], "3.5GB").measures
+    assert plan.streams
+    assert plan.passes > 1
+    # the rows up to the diagonal of every Gram matrix, and half a product of n x n entries for every pair
+    assert plan.flops == pytest.approx(count * n * n * p + count * (count + 1) / 2 * n * n)
+    (kernel,) = make_plan(Shape(n, (p,) * count), [measure("cka:kernel=rbf")], "3.5GB").measures
+    assert kernel.flops > kernel.passes * count * n * n * p  # made anew in every pass
 
 
 @pytest.mark.parametrize(
@@ -188,7 +233,7 @@ def test_memory_is_parsed(text: str | float, size: float) -> None:
     assert parse_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["lots", "4 XB", "-1GB", "0", ""])
+@pytest.mark.parametrize("text", ["lots", "4 XB", "-1GB", "0", "", "0.5", "1e999GB"])
 def test_memory_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(ParameterError, match="memory must be a number of bytes or text such as '4GB'"):
         parse_memory(text)
@@ -207,6 +252,19 @@ def test_plan_chooses_forms_by_cost() -> None:
     assert form("rsa", 500, 20, 4) == "RDM vectors"
     assert form("mutual_knn", 500, 20, 4) == "neighbour table"
     assert form("procrustes", 500, 20, 4) == "graded eigenvalues"
+
+
+def test_plans_count_the_pairs_that_are_asked_for() -> None:
+    a, b = (representations(30, (4, 5, 6), prefix="x") for _ in range(2))
+    chosen = [measure("cka"), measure("linear_regression")]
+    for second, pairs, counts in (
+        (b, "all", [9, 9]),
+        (b, "matched", [3, 3]),
+        (None, "all", [6, 9]),
+        (None, [("x0", "x1"), ("x1", "x0"), ("x2", "x2")], [2, 3]),
+    ):
+        plan = cg.plan(a, second, chosen, pairs=pairs)
+        assert [each.pairs for each in plan.measures] == counts
 
 
 def test_plan_explains_itself() -> None:
@@ -305,12 +363,17 @@ def test_matched_and_listed_pairs_leave_the_others_skipped() -> None:
         ([("x0", "y9")], UnknownNameError, "there is no representation 'y9'. Closest: y"),
         ("matched", ParameterError, "found no common name"),
         ([], ParameterError, "pairs is an empty list, so there is nothing to compare"),
+        (None, ParameterError, "pairs must be 'all', 'matched' or a list .* got None"),
+        (["xy"], ParameterError, "'xy' is no pair of names"),
+        ([("x0", "y0", "y1")], ParameterError, r"\('x0', 'y0', 'y1'\) is no pair of names"),
     ],
 )
 def test_pairs_that_do_not_exist_are_refused(pairs: Any, error: type[Exception], message: str) -> None:
     a, b = representations(20, (3, 4), prefix="x"), representations(20, (5, 6), seed=1, prefix="y")
     with pytest.raises(error, match=message):
         run_comparison(a, b, [measure("cka")], pairs=pairs)
+    with pytest.raises(error, match=message):
+        cg.compare(a, b, measures="cka", pairs=pairs)
 
 
 def test_jobs_refuse_what_makes_no_sense() -> None:

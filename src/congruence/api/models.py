@@ -11,7 +11,7 @@ from typing import Any, Literal
 from congruence import steps as _steps
 from congruence.api.request import description
 from congruence.api.running import parse_mode, sweep, write_run
-from congruence.engine import RESULT, Journal, Mode, OnError, Pairs, require_writable_run
+from congruence.engine import RESULT, Journal, Mode, OnError, Pairs, require_pairs, require_writable_run
 from congruence.engine.journal import JOURNAL
 from congruence.engine.kept import KeptSums
 from congruence.engine.models import DEFAULT, OTHER_BATCHES, ModelPass
@@ -129,6 +129,7 @@ def run_models(
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Do a pass over models and, with `out`, keep its sums and its result in a run folder; see `compare_models`."""
+    require_pairs(pairs)
     if out is None:
         return _computed(work, None, pairs, on_error, progress)
     folder, mode = Path(out), parse_mode(exists)

@@ -12,7 +12,7 @@ from typing import Any
 import congruence
 from congruence.api import inputs
 from congruence.api.inputs import Item, Source
-from congruence.engine import OnError, Pairs, Plan, Shape, home, make_plan, parse_memory
+from congruence.engine import Job, OnError, Pairs, Plan, home, make_plan, parse_memory, require_pairs
 from congruence.errors import Caveat, ParameterError
 from congruence.measures import Measure, measure
 from congruence.measures.devices import CPU, is_accelerator, resolve
@@ -70,7 +70,8 @@ class Request:
         """Return how the comparison would be computed, and what it would cost."""
         first = tuple(item.representation for item in self.a)
         second = None if self.b is None else tuple(item.representation for item in self.b)
-        return make_plan(Shape.of(first, second), self.measures, self.memory, self.lives_on)
+        job = Job.build(first, second, self.measures, self.pairs)
+        return make_plan(job.shape, self.measures, self.memory, self.lives_on)
 
     @property
     def lives_on(self) -> str:
@@ -111,6 +112,7 @@ def prepare(
     if on_error not in {"raise", "record"}:
         message = f"on_error must be 'raise' or 'record'; got {on_error!r}."
         raise ParameterError(message)
+    require_pairs(pairs)
     if b is None and pairs == "matched":
         message = "pairs='matched' needs two sides: within one side it would compare everything with itself."
         raise ParameterError(message)

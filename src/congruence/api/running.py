@@ -155,8 +155,9 @@ def plan(
     a: Source,
     b: Source | None = None,
     measures: Measures = DEFAULT_MEASURES,
-    *,
+    pairs: Pairs = "all",
     steps: StepSpec = None,
+    *,
     memory: str | float | None = None,
     device: Any = None,
 ) -> Plan:
@@ -164,7 +165,7 @@ def plan(
 
     Parameters
     ----------
-    a, b, measures, steps, memory, device
+    a, b, measures, pairs, steps, memory, device
         As in `compare`.
 
     Returns
@@ -177,7 +178,7 @@ def plan(
     ParameterError
         If the budget does not hold one tile of some measure; the message gives the least that works.
     """
-    return prepare(a, b, measures, steps=steps, memory=memory, device=device).plan()
+    return prepare(a, b, measures, pairs=pairs, steps=steps, memory=memory, device=device).plan()
 
 
 def _refuse_reserved(**reserved: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from congruence.engine.cache import StateCache, open_cache
-from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape
+from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Shape, require_pairs
 from congruence.engine.journal import RESULT, Journal, Mode, is_run, require_writable_run
 from congruence.engine.memory import parse_memory
 from congruence.engine.plan import MeasurePlan, Plan, make_plan
@@ -28,6 +28,7 @@ __all__ = [
     "make_plan",
     "open_cache",
     "parse_memory",
+    "require_pairs",
     "require_writable_run",
     "run_comparison",
 ]

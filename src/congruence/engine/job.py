@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -87,6 +87,8 @@ class Shape:
         stimuli.
     large : bool
         Whether the representations are left on disk because they are too large to be held.
+    asked : tuple of int, optional
+        How many values are computed of a symmetric measure and of another; None computes all.
     """
 
     n: int
@@ -94,6 +96,7 @@ class Shape:
     widths_b: tuple[int, ...] | None = None
     row_bytes: tuple[int, ...] = ()
     large: bool = False
+    asked: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, a: Sequence[Source], b: Sequence[Source] | None) -> Shape:
@@ -125,6 +128,8 @@ class Shape:
 
     def pairs(self, *, symmetric: bool) -> int:
         """Return how many pairs are computed."""
+        if self.asked is not None:
+            return self.asked[0 if symmetric else 1]
         if self.widths_b is not None:
             return len(self.widths_a) * len(self.widths_b)
         r = len(self.widths_a)
@@ -189,7 +194,10 @@ class Job:
     @property
     def shape(self) -> Shape:
         """What the planner needs to know."""
-        return Shape.of(self.a, None if self.within else self.b)
+        shape = Shape.of(self.a, None if self.within else self.b)
+        if self.wanted.all():
+            return shape
+        return replace(shape, asked=(int(self._wanted_once().sum()), int(self.wanted.sum())))
 
     def b_index(self, j: int) -> int:
         """Return the index of b[j] among `representations`."""
@@ -210,10 +218,13 @@ class Job:
 
     def to_compute(self, measure: Measure[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Return which cells must be computed: those wanted, and of a symmetric measure within one side one half."""
-        if not (self.within and measure.info.symmetric):
+        return self._wanted_once() if measure.info.symmetric else self.wanted
+
+    def _wanted_once(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return which cells are wanted, of both orders of a pair within one side only one."""
+        if not self.within:
             return self.wanted
-        either = self.wanted | self.wanted.T
-        return np.asarray(np.triu(either), dtype=np.bool_)
+        return np.asarray(np.triu(self.wanted | self.wanted.T), dtype=np.bool_)
 
 
 def _row_bytes(source: Source) -> int | None:
@@ -252,26 +263,37 @@ def _require_aligned(representations: Sequence[Source]) -> None:
 
 def wanted_pairs(a: list[str], b: list[str], pairs: Pairs) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which cells are asked for."""
+    require_pairs(pairs)
     if pairs == "all":
         return np.ones((len(a), len(b)), dtype=bool)
-    if pairs == "matched":
+    if isinstance(pairs, str):  # matched
         wanted = np.asarray(np.array(a)[:, None] == np.array(b)[None, :], dtype=np.bool_)
         if not wanted.any():
             message = f"pairs='matched' found no common name: {a[0]}, ... and {b[0]}, ...; use pairs='all'."
             raise ParameterError(message)
         return wanted
-    if isinstance(pairs, str):
+    return _listed(a, b, pairs)
+
+
+def require_pairs(pairs: Any) -> None:
+    """Raise a ParameterError unless `pairs` can say which pairs are wanted, whatever the names."""
+    if not isinstance(pairs, Sequence) or (isinstance(pairs, str) and pairs not in {"all", "matched"}):
         message = f"pairs must be 'all', 'matched' or a list of (a, b) names; got {pairs!r}."
         raise ParameterError(message)
-    return _listed(a, b, pairs)
+    if isinstance(pairs, str):
+        return
+    if not pairs:
+        message = "pairs is an empty list, so there is nothing to compare; name some pairs, or use pairs='all'."
+        raise ParameterError(message)
+    for pair in pairs:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            message = f"pairs must be 'all', 'matched' or a list of (a, b) names; {pair!r} is no pair of names."
+            raise ParameterError(message)
 
 
 def _listed(a: list[str], b: list[str], pairs: Sequence[tuple[str, str]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return the cells of a list of pairs of names."""
     wanted = np.zeros((len(a), len(b)), dtype=bool)
-    if not pairs:
-        message = "pairs is an empty list, so there is nothing to compare; name some pairs, or use pairs='all'."
-        raise ParameterError(message)
     for name_a, name_b in pairs:
         for name, known in ((name_a, a), (name_b, b)):
             if name not in known:

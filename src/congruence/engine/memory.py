@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from congruence.errors import ParameterError
 from congruence.measures.devices import free_memory, is_accelerator
 
-UNITS = {
+UNITS: dict[str, float] = {
     "": 1,
     "b": 1,
     "kb": 1e3,
@@ -37,10 +38,16 @@ def parse_memory(memory: str | float | None, device: str | None = None) -> int:
         value = float(text[: len(text) - len(unit)]) * UNITS[unit.strip()]
     except (ValueError, KeyError):
         value = -1.0
-    if not value > 0:
+    if not 1 <= value < math.inf:
         message = f"memory must be a number of bytes or text such as '4GB' or '500MiB'; got {memory!r}."
         raise ParameterError(message)
-    return int(value)
+    return round(value)
+
+
+def rounded_up(size: int) -> int:
+    """Return the least size that is no smaller and that `shown_bytes` shows exactly."""
+    unit = 10 ** max(0, len(str(size)) - 3)
+    return -(-size // unit) * unit
 
 
 def shown_bytes(size: float) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from congruence.engine.job import Shape
-from congruence.engine.memory import parse_memory, shown_bytes
+from congruence.engine.memory import parse_memory, rounded_up, shown_bytes
 from congruence.engine.stream.cost import SumsCost, budget_of, pairs_of, sums_cost
 from congruence.errors import ParameterError
 from congruence.measures import Measure, Workload
+from congruence.measures.block import segments
 from congruence.measures.devices import is_accelerator
 from congruence.measures.parallel import cores
 
@@ -20,6 +21,8 @@ STACK = 400_000_000
 
 TILE_FLOPS = 1e12
 """Work after which a tile is written down: some ten to twenty seconds, which is what a kill costs at most."""
+
+_FLOAT = 8
 
 FASTER = 50
 """How many times the work of a core an accelerator does in the same time, roughly."""
@@ -232,7 +235,7 @@ def _plan_sums(
 def _refusal(shape: Shape, measure: Measure[Any], budget: int, device: str | None) -> str:
     """Return what is said of a measure that does not fit."""
     work = measure.workload(shape.n, shape.widest, shape.count)
-    least = math.ceil((2 * work.state_bytes + _scratch(work, _place(measure, device))) * 4 / 3)
+    least = _least_held(shape, work, _scratch(work, _place(measure, device)))
     what, way_out = f"one tile of {measure.label}", ""
     if sums_cost(shape, measure) is not None:
         what, least = f"the sums of one pair for {measure.label}", min(least, budget_of(shape, budget).least)
@@ -240,7 +243,7 @@ def _refusal(shape: Shape, measure: Measure[Any], budget: int, device: str | Non
         way_out = " It compares all pairs of stimuli: take fewer of them (step subsample), or a measure that sums over stimuli, such as linear cka, cca or procrustes."
     return (
         f"A memory budget of {shown_bytes(budget)} does not hold {what} (n={shape.n}, p={shape.widest}).{way_out} It needs at "
-        f"least {shown_bytes(least)}."
+        f"least {shown_bytes(rounded_up(least))}."
     )
 
 
@@ -262,6 +265,19 @@ def stack_room(budget: int) -> int:
     return min(STACK, budget // 4)
 
 
+def _least_held(shape: Shape, work: Workload, scratch: int) -> int:
+    """Return the least budget in which representations can be held, or their Gram matrices streamed."""
+    if work.streams:
+        return scratch + _least_segment(shape)
+    needed = scratch + min(shape.count, 2) * work.state_bytes
+    return min(math.ceil(needed * 4 / 3), needed + STACK)
+
+
+def _least_segment(shape: Shape) -> int:
+    """Return the size of the rows of one stimulus in all Gram matrices."""
+    return _FLOAT * shape.count * shape.n
+
+
 def _plan_held(
     shape: Shape, measure: Measure[Any], memory: str | float | None, device: str | None
 ) -> MeasurePlan | None:
@@ -276,8 +292,8 @@ def _plan_held(
     sides = max(len(shape.widths_a), len(shape.widths_b or ()))
     if shape.count * work.state_bytes <= room:
         group = sides  # everything at once
-    elif work.streams and room > 0:
-        return _segmented(shape, measure, work, pairs, room + stack_room(budget), scratch)
+    elif work.streams and budget - scratch >= _least_segment(shape):
+        return _segmented(shape, measure, work, pairs, budget - scratch, scratch)
     elif group < 1:
         return None
     enough = TILE_FLOPS * (FASTER if is_accelerator(place) else 1)
@@ -288,7 +304,8 @@ def _plan_held(
     tiles = rows * (rows + 1) // 2 if within else rows * columns
     passes = 1 if shape.count * work.state_bytes <= room else max(rows, columns)
     held = min(shape.count, 2 * group) if passes > 1 else shape.count
-    peak = held * work.state_bytes + scratch + (stack_room(budget) if work.streams else 0)
+    stacked = min(stack_room(budget), min(shape.count, 2 * group) * work.stack_bytes)
+    peak = held * work.state_bytes + scratch + stacked
     flops = work.prepare_flops * shape.count * passes + work.pair_flops * pairs
     why = work.why
     if work.decomposes:
@@ -298,8 +315,10 @@ def _plan_held(
 
 def _segmented(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, room: int, scratch: int) -> MeasurePlan:
     """Return the plan that works through the Gram matrices in segments: each pass stacks what fits, of all of them."""
-    whole = 4 * shape.count * shape.n * (shape.n + 128)
-    passes = max(1, math.ceil(whole / room))
+    parts = segments(shape.n, shape.count, room)
+    passes = len(parts)
+    largest = _FLOAT * shape.count * max(sum((stop - start) * stop for start, stop in part) for part in parts)
+    each = work.prepare_flops * passes if work.remade else 1.0 * shape.n**2 * shape.widest
     count = max(len(shape.widths_a), len(shape.widths_b or ()))
     return MeasurePlan(
         measure=measure.label,
@@ -309,9 +328,9 @@ def _segmented(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, 
         tiles=1,
         passes=passes,
         pairs=pairs,
-        flops=(work.prepare_flops + 1.0 * shape.n**2 * shape.widest) * shape.count + 1.0 * shape.n**2 * pairs,
+        flops=each * shape.count + 1.0 * shape.n**2 * pairs,
         state_bytes=work.state_bytes,
-        peak_bytes=min(whole, room) + scratch,
+        peak_bytes=largest + scratch,
         streams=True,
-        stack_bytes=min(whole, room),
+        stack_bytes=room,
     )

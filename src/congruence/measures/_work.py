@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 FLOAT = 8  # bytes
 
+BLOCK = 128
+"""Stimuli a block of a Gram stream."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -29,6 +32,10 @@ class Workload:
         The part of `prepare_flops` that is done by the block kernel and does not end up in the state.
     decomposes : bool
         Whether every pair needs a decomposition of its own.
+    stack_bytes : int
+        Memory that one representation takes in what the block kernel stacks up beside the states, if there is room.
+    remade : bool
+        Whether each pass over segments makes whole kernel matrices again, and not only the rows of its segment.
     """
 
     form: str
@@ -40,6 +47,13 @@ class Workload:
     streams: bool = False
     block_flops: float = 0.0
     decomposes: bool = False
+    stack_bytes: int = 0
+    remade: bool = True
+
+
+def rows_bytes(n: int) -> int:
+    """Return the size of the rows of one Gram matrix in a stream, which holds a block up to its diagonal."""
+    return FLOAT * min(n * n, n * (n + BLOCK) // 2)
 
 
 def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Workload:
@@ -53,19 +67,25 @@ def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Work
     stream = 1.0 * n * n + 2.0 * n * n * width / max(count, 1)
     if products <= stream:
         why = (
-            f"factors of width {width} on {n} stimuli: their products are cheaper than n x n Gram matrices for {count}"
+            f"factors of width {width} on {n} stimuli: their products cost less than the n x n Gram matrices of {count}"
         )
-        return Workload("factor products", why, prepare, products, state, scratch)
+        return Workload("factor products", why, prepare, products, state, scratch, stack_bytes=state)
     why = f"{count} representations: making every Gram matrix once leaves n^2 a pair instead of 2 n p^2"
     rows = 1.0 * n * n * width
-    return Workload("Gram stream", why, prepare + rows, 1.0 * n * n, state, scratch, block_flops=rows)
+    stacked = rows_bytes(n)
+    return Workload(
+        "Gram stream", why, prepare + rows, 1.0 * n * n, state, scratch, block_flops=rows, stack_bytes=stacked
+    )
 
 
 def gram_work(n: int, p: int, *, passes: float) -> Workload:
     """Return the cost of comparing centred n x n kernel matrices, made with `passes` sweeps over their entries."""
     why = "the kernel matrix is not a product of small factors, so it is made once and compared entry by entry"
     matrix = FLOAT * n * n
-    return Workload("Gram stream", why, 1.0 * n * n * p + passes * n * n, 1.0 * n * n, matrix, 5 * matrix, streams=True)
+    prepare = 1.0 * n * n * p + passes * n * n
+    return Workload(
+        "Gram stream", why, prepare, 1.0 * n * n, matrix, 5 * matrix, streams=True, stack_bytes=rows_bytes(n)
+    )
 
 
 def spectral_work(n: int, q: int, form: str, why: str, *, prepare: float, vectors: bool = False) -> Workload:

@@ -19,6 +19,7 @@ from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is
 
 from congruence import linalg
 from congruence.measures._base import Findings
+from congruence.measures._work import BLOCK
 from congruence.measures.parallel import parallel
 from congruence.validate import Array, on_cpu, require_same_n
 
@@ -27,6 +28,9 @@ Result = TypeVar("Result")
 
 STACK_BYTES = 400_000_000
 """How much memory kernels may take beside the states, for stacked Gram rows and the like."""
+
+CROSS_BYTES = 32_000_000
+"""How much of a wide product is held at once; fixed, since every core holds one and last bits may depend on it."""
 
 PIECE = 4096
 """How many products of float32 are summed in float32 before the sum goes on in float64."""
@@ -100,8 +104,7 @@ def cross_energies(first: Sequence[Gram], second: Sequence[Gram] | None = None) 
 
 def _factor_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
     """Compare factors: wide products, one a row of the result, then sums over the blocks of each pair."""
-    tallest = first[0].values.shape[0] + max(int(gram.values.shape[1]) for gram in first)
-    sizes = [8 * tallest * int(gram.values.shape[1]) for gram in second]
+    sizes = [8 * int(gram.values.shape[0]) * int(gram.values.shape[1]) for gram in second]
     parts = [[second[j] for j in group] for group in grouped(sizes, stack_bytes())]
     return np.concatenate([_wide_energies(first, part) for part in parts], axis=1)
 
@@ -110,11 +113,15 @@ def _wide_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
     """Compare factors, those of `second` side by side in one matrix."""
     xp = array_namespace(first[0].values)
     wide = xp.concat([gram.values for gram in second], axis=1)
-    edges = [0, *accumulate(int(gram.values.shape[1]) for gram in second)]
+    widths = [int(gram.values.shape[1]) for gram in second]
+    edges = [0, *accumulate(widths)]
 
     def row(gram: Gram) -> list[float]:
-        cross = xp.matrix_transpose(gram.values) @ wide
-        energy = linalg.to_numpy(xp.sum(cross * cross, axis=0, dtype=xp.float64))
+        factor, parts = xp.matrix_transpose(gram.values), []
+        for group in grouped([8 * int(gram.values.shape[1]) * width for width in widths], CROSS_BYTES):
+            cross = factor @ wide[:, edges[group.start] : edges[group.stop]]
+            parts.append(linalg.to_numpy(xp.sum(cross * cross, axis=0, dtype=xp.float64)))
+        energy = np.concatenate(parts)
         return [float(np.sum(energy[start:stop])) for start, stop in pairwise(edges)]
 
     return np.array(parallel(row, first, threaded=is_numpy_array(wide)))
@@ -142,12 +149,13 @@ Segment = Sequence[tuple[int, int]]
 """Blocks of stimuli (start, stop): the part of a Gram matrix in rows start..stop up to column stop."""
 
 
-BLOCK = 128
-"""Stimuli a block; on an accelerator four times as many, where launching small products takes longer than they do."""
-
-
 def segments(n: int, count: int, memory: int, block: int = BLOCK) -> list[list[tuple[int, int]]]:
-    """Return the blocks of all stimuli, grouped so that the stacked rows of `count` Gram matrices fit into `memory`."""
+    """Return the blocks of all stimuli, grouped so that the stacked rows of `count` Gram matrices fit into `memory`.
+
+    Blocks shrink where not even one of the last stimuli fits, which is the widest; on an accelerator they are larger than
+    here, since launching small products takes longer than they do.
+    """
+    block = max(1, min(block, memory // (8 * count * n)))
     found: list[list[tuple[int, int]]] = []
     room = 0
     for start in range(0, n, block):

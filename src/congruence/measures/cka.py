@@ -226,9 +226,11 @@ class CKA(Measure[CKAState]):
 
     def workload(self, n: int, p: int, count: int) -> Workload:
         """Return the cost: factors for narrow data with the linear and cosine kernels, kernel matrices otherwise."""
-        if self.kernel in {"linear", "cosine"} and narrow(n, p):
-            return replace(factor_work(n, p, count, prepare=1.0 * n * p * p), streams=True)
-        return gram_work(n, p, passes=5 if self.kernel in {"linear", "cosine"} else 60)
+        if self.kernel not in {"linear", "cosine"}:
+            return gram_work(n, p, passes=60)
+        if narrow(n, p):
+            return replace(factor_work(n, p, count, prepare=1.0 * n * p * p), streams=True, remade=False)
+        return replace(gram_work(n, p, passes=5), remade=p >= n)
 
     def caveats(self, a: CKAState, b: CKAState) -> tuple[Caveat, ...]:
         """Return the level that unrelated data reach, where the biased estimator is far from 0."""

@@ -108,7 +108,7 @@ class LinearRegression(Measure[RegressionState]):
     def workload(self, n: int, p: int, count: int) -> Workload:
         """Return the cost: projectors against Gram matrices."""
         work = factor_work(n, min(n, p), count, prepare=6.0 * n * p * min(n, p))
-        return replace(work, state_bytes=2 * work.state_bytes)
+        return replace(work, state_bytes=2 * work.state_bytes, stack_bytes=2 * work.stack_bytes)
 
     def caveats(self, a: RegressionState, b: RegressionState) -> tuple[Caveat, ...]:
         """Return the level that unrelated data reach, where it is high."""

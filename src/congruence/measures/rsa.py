@@ -152,7 +152,7 @@ class RSA(Measure[RDMState]):
             why = "Kendall's tau counts inversions, which is no product: SciPy does it pair by pair"
             return Workload("pair loop", why, prepare, 10 * entries * math.log2(max(entries, 2)), state, scratch)
         why = "normalised vectors of dissimilarities: all pairs are one matrix product"
-        return Workload("RDM vectors", why, prepare, 2 * entries, state, scratch)
+        return Workload("RDM vectors", why, prepare, 2 * entries, state, scratch, stack_bytes=state)
 
     def _distances(self, x: Array) -> Array:
         """Return the RDM, shape (n, n)."""

@@ -46,7 +46,7 @@ def sums_cost(shape: Shape, measure: Measure[Any]) -> SumsCost | None:
         return None
     p, count = float(shape.widest), shape.count
     crosses = shape.pairs(symmetric=True)
-    products = crosses if shape.widths_b is None else crosses + count
+    products = crosses if shape.widths_b is None and shape.asked is None else crosses + count  # with themselves
     decompositions = 0.0 if isinstance(measure, CKA) else _DECOMPOSITION * p**3
     own = shape.pairs(symmetric=measure.info.symmetric) * (2 * p * p + decompositions)
     if form.whitens:
