@@ -217,6 +217,7 @@ def test_explain_runs_nothing(here):
         (["a.zarr", "--data", "texts.txt"], "--data goes with models and --stream"),
         (["a.zarr", "--stream"], "a.zarr is none. Leave --stream out"),
         (["py:nets:one", "--stream", "--data", "py:nets:data", "--dask", "local:2"], "--dask has no effect with --stream"),
+        (["py:nets:one", "--stream", "--data", "py:nets:data", "--layers-b", "0"], "there is no B; --layers alone says"),
         (["py:nets:one", "--stream", "--data", "py:nets:data", "--align"], "--align has no effect with --stream"),
         (["py:nets:one", "--stream"], "nets:one comes without batches. Give stimuli with --data"),
         (["py:nets:one", "--stream", "--data", "py:nets:data", "-m", "procrustes"], "debiased cka only; got procrustes"),

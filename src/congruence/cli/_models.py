@@ -57,6 +57,9 @@ def check(a: str, b: str | None, options: ModelOptions, *, stream: bool, others:
         if source is not None and not is_model(source):
             message = f"--stream compares models (hf:..., py:...), and {source} is none. Leave --stream out: stores that are too large for the memory are read in parts anyway."
             raise typer.BadParameter(message)
+    if b is None and options.layers_b is not None:
+        message = "--layers-b names layers of B, and there is no B; --layers alone says which layers of A are compared."
+        raise typer.BadParameter(message)
     for name, value in others.items():
         if value not in (None, False):
             message = f"--{name} has no effect with --stream; leave it out."

@@ -110,7 +110,7 @@ class ModelPass:
         """The measure, which is one that can be averaged over batches."""
         found = parse_measure(self.measure)
         if not isinstance(found, CKA) or found.estimator != "debiased":
-            message = f"Models are compared batch by batch with debiased cka only; got {found.label}. Extract the activations to compare them by it."
+            message = f"Models are compared batch by batch with debiased cka only; got {found.label}. Take cka:estimator=debiased, or extract the activations to compare them by another."
             raise ParameterError(message)
         return found
 
