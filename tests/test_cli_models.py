@@ -324,7 +324,8 @@ def test_runs_are_not_updated_or_mixed_with_others(here):
 
 
 SLOWLY = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs start with interrupts ignored
 sys.path.insert(0, ".")
 import nets
 nets.PAUSE = 0.05

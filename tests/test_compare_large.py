@@ -232,7 +232,8 @@ def test_groups_that_are_done_are_not_computed_again(tmp_path, large):
 
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs start with interrupts ignored
 import congruence.engine.journal as journal
 from congruence.engine import job
 job.LARGE_BYTES = 0

@@ -389,7 +389,7 @@ def compare_often(folder: str, seeds: range) -> bool:
 
 
 def test_processes_share_a_folder_without_harm(cache: StateCache) -> None:
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    context = multiprocessing.get_context("spawn")  # libraries loaded here have threads, which fork does not copy
     with context.Pool(3) as pool:
         done = pool.starmap(compare_often, [(str(cache.folder), range(k, k + 12)) for k in range(3)])
     assert done == [True, True, True]
