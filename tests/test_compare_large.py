@@ -15,10 +15,12 @@ import pytest
 
 import congruence as cg
 from commands import congruence
+from congruence import api
 from congruence.engine import Shape, job, make_plan
 from congruence.engine.stream import Stream
 from congruence.engine.stream.values import FORMS
 from congruence.measures import CKA, REGISTRY, measure
+from congruence.representation import Deferred, Representation
 from congruence.store import Recorded, StoreWriter
 
 N = 700
@@ -195,6 +197,16 @@ def test_the_least_budget_of_a_stream_is_named_and_works():
         make_plan(big, [measure("cca")], "10MB")
     amount, unit = str(caught.value).rstrip(".").split()[-2:]
     assert make_plan(big, [measure("cca")], f"{float(amount) * 1.01}{unit}").measures[0].sums
+
+
+def test_a_budget_leaves_less_of_the_files_in_memory(tmp_path, monkeypatch):
+    a = layers(400, (40,) * 3)
+    path = write_store(tmp_path / "some.zarr", a)
+    monkeypatch.setattr(job, "BOUNDED_BYTES", 150_000)  # the store holds 192,000 or more
+    for memory, kind in ((None, Representation), ("8MB", Deferred)):
+        request = api.prepare(str(path), None, "cka", memory=memory)
+        assert all(type(item.representation) is kind for item in request.a)
+    require_close(cg.compare(path, measures="cka", memory="8MB"), cg.compare(a, measures="cka"))
 
 
 def test_many_representations_share_passes_as_far_as_memory_allows(tmp_path, large):

@@ -59,7 +59,7 @@ class Item:
 
 
 def read_sides(
-    a: Source, b: Source | None, *, whole: bool = False, elsewhere: bool = False
+    a: Source, b: Source | None, *, whole: bool = False, elsewhere: bool = False, bounded: bool = False
 ) -> tuple[list[Item], list[Item] | None]:
     """Return the representations of both sides, with their names in the result.
 
@@ -69,6 +69,8 @@ def read_sides(
         Whether everything is read now. Otherwise what can be read in parts stays on disk if it is large.
     elsewhere : bool
         Whether layers of stores stay on disk in any case, since other processes read them.
+    bounded : bool
+        Whether memory is bounded, so that less is large.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def read_sides(
         If two representations on one side have the same name.
     """
     a, b = _opened(a), None if b is None else _opened(b)
-    large = is_large(_stored_bytes(a) + _stored_bytes(b))
+    large = is_large(_stored_bytes(a) + _stored_bytes(b), bounded=bounded)
     defer: Defer = "nothing" if whole else "everything" if large else "layers" if elsewhere else "nothing"
     first = _read_side(a, "a", defer)
     if b is None:

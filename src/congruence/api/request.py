@@ -118,7 +118,9 @@ def prepare(
         raise ParameterError(message)
     parse_memory(memory)
     place = resolve(device)
-    first, second = inputs.read_sides(a, b, whole=chosen_steps is not None, elsewhere=executor is not None)
+    first, second = inputs.read_sides(
+        a, b, whole=chosen_steps is not None, elsewhere=executor is not None, bounded=memory is not None
+    )
     items = inputs.aligned([*first, *(second or ())], align=align)
     items = inputs.aligned(inputs.matrices(items, chosen_steps), align=align)
     items, notes = inputs.noticed(lambda: inputs.admitted(items, chosen, dtype, on_error=on_error))

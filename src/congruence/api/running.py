@@ -80,7 +80,8 @@ def compare(
         (four Dask workers here), the address of a Dask scheduler, a Dask Client, or anything with the interface of
         `concurrent.futures.Executor`. The numbers do not depend on it. Workers read the matrices of stores themselves.
     memory : int, float or str, optional
-        Budget beside the input, such as ``"4GB"``; half of the machine's memory by default. See `plan`.
+        Budget beside the input, such as ``"4GB"``; half of the machine's memory by default. See `plan`. Files of more
+        than 1 GB together, and with a budget of more than 250 MB, are read when they are needed, and not held.
     out : path, optional
         Folder of a run: rows are kept there as they finish, then ``comparison.zarr``, ``comparison.csv`` and
         ``report.html``. Read it with `load`.

@@ -18,12 +18,13 @@ Pairs = str | Sequence[tuple[str, str]]
 """``"all"``, ``"matched"`` (equal names) or a list of (a, b) names."""
 OnError = Literal["raise", "record"]
 
-LARGE_BYTES = 1_000_000_000
+LARGE_BYTES, BOUNDED_BYTES = 1_000_000_000, 250_000_000
+"""How much is read from files and held; the second where a budget was given, which does not count it."""
 
 
-def is_large(size: int) -> bool:
+def is_large(size: int, *, bounded: bool = False) -> bool:
     """Return whether matrices in files, of this size together, stay there and are read each time they are needed."""
-    return size > LARGE_BYTES
+    return size > (min(LARGE_BYTES, BOUNDED_BYTES) if bounded else LARGE_BYTES)
 
 
 @dataclass(frozen=True)
