@@ -79,6 +79,7 @@ def compare(
         Where the work is done: ``"serial"`` (all cores of this process), ``"threads"``, ``"processes"``, ``"local:4"``
         (four Dask workers here), the address of a Dask scheduler, a Dask Client, or anything with the interface of
         `concurrent.futures.Executor`. The numbers do not depend on it. Workers read the matrices of stores themselves.
+        Processes that are started here need ``if __name__ == "__main__":`` around the work of a script.
     memory : int, float or str, optional
         Budget beside the input, such as ``"4GB"``; half of the machine's memory by default. See `plan`. Files of more
         than 1 GB together, and with a budget of more than 250 MB, are read when they are needed, and not held.

@@ -72,6 +72,11 @@ class DaskExecutor(Executor):
         return None
 
 
+GUARD = (
+    "If they die at once in a script, call from under `if __name__ == '__main__':`, since each of them runs the script "
+    "again."
+)
+
 GO_ON = (
     "If memory ran out, give fewer workers or a smaller memory budget. What is done stays in the run folder, if there is "
     "one: resume it."
@@ -86,6 +91,8 @@ def dask_executor(address: str) -> Iterator[DaskExecutor]:
     ------
     ParameterError
         If the address means nothing, or no scheduler answers there.
+    WorkerError
+        If workers of our own cannot be started.
     """
     kind, _, count = address.partition(":")
     if kind != "local" and "://" not in address:
@@ -100,9 +107,13 @@ def dask_executor(address: str) -> Iterator[DaskExecutor]:
         message = f"'{address}': write local:N with N workers, such as local:4."
         raise ParameterError(message)
     with interrupts_ignored():
-        started = distributed.LocalCluster(
-            n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=":0"
-        )
+        try:
+            started = distributed.LocalCluster(
+                n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=":0"
+            )
+        except RuntimeError as error:
+            message = f"The {count} Dask workers of '{address}' cannot be started ({error}). {GUARD}"
+            raise WorkerError(message) from error
     with started as cluster, distributed.Client(cluster) as client:
         yield DaskExecutor(client)
 

@@ -19,7 +19,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-from congruence.engine.cluster import GO_ON, DaskExecutor, dask_executor
+from congruence.engine.cluster import GO_ON, GUARD, DaskExecutor, dask_executor
 from congruence.engine.job import Row
 from congruence.engine.tiles import States, Tile
 from congruence.errors import ParameterError, WorkerError
@@ -88,6 +88,11 @@ def compute_tiles(tiles: Iterable[Tile], executor: Submits | None) -> Iterator[t
     if executor is None:
         yield from _here(tiles)
         return
+    with one_thread_each():  # held here, since threads that limit themselves would lift it for one another
+        yield from _elsewhere(tiles, executor)
+
+
+def _elsewhere(tiles: Iterable[Tile], executor: Submits) -> Iterator[tuple[Tile, list[Row]]]:
     left, running = iter(tiles), dict[Future[list[Row]], Tile]()
     try:
         while True:
@@ -132,7 +137,7 @@ def _faults_of(executor: Submits) -> Iterator[None]:
     try:
         yield
     except BrokenExecutor as error:
-        message = f"A worker process died before its tile was done ({error}). {GO_ON}"
+        message = f"A worker process died before its tile was done ({error}). {GO_ON} {GUARD}"
         raise WorkerError(message) from error
     except (Exception, asyncio.CancelledError) as error:
         lost = executor.lost(error) if isinstance(executor, DaskExecutor) else None

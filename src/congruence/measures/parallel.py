@@ -7,13 +7,12 @@ not depend on the machine's cores down to the last bit.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -36,38 +35,13 @@ def cores() -> int:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Keep BLAS and LAPACK to one thread while we run one piece of work a thread."""
-    _limit.enter()
-    try:
-        yield
-    finally:
-        _limit.leave()
+    """Keep BLAS and LAPACK to one thread while we run one piece of work a thread.
 
-
-class _Limit:
-    """The one limit of a process: set by the first who asks for it, and lifted by the last.
-
-    It holds for all threads, so whoever is done first must not lift it while others count on it.
+    The limit holds for the whole process, until the thread that set it leaves: whoever hands work to threads that limit
+    themselves holds it meanwhile, or the first of them to finish would lift it for the others.
     """
-
-    def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
-        self._limiter: Any = None
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._limiter = _controller().limit(limits=1)
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limiter.restore_original_limits()
-
-
-_limit = _Limit()
+    with _controller().limit(limits=1):
+        yield
 
 
 @contextmanager
