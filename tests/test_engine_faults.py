@@ -246,6 +246,35 @@ def test_a_scheduler_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyP
     assert refused(spec, rf"No Dask scheduler answers at {spec} \(.*{why}.*\); start one with 'dask scheduler'") < 10
 
 
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"  # run again by every process it starts
+    script.write_text(
+        "import numpy as np, congruence as cg\n"
+        "x = np.arange(30.0).reshape(10, 3) ** 2\n"
+        "cg.compare({'a': x, 'b': x[:, ::2]}, measures='cka', executor='processes')\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "WorkerError: A worker process died" in last
+    assert "call from under `if __name__ == '__main__':`" in last
+
+
+def test_dask_workers_that_cannot_start_are_told_what_they_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def start(**options: Any) -> None:
+        message = "Nanny failed to start."
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(distributed, "LocalCluster", start)
+    with (
+        pytest.raises(WorkerError, match=r"2 Dask workers of 'local:2' cannot be started \(Nanny .*if __name__ =="),
+        opened("local:2"),
+    ):
+        pass
+
+
 def test_a_port_that_is_silent_is_no_scheduler(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
     monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1.0)
     assert refused(address(listening), r"No Dask scheduler answers at .* \(waited 1 s\)") < 10
