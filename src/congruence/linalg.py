@@ -58,9 +58,9 @@ def centre_columns(x: Array) -> Array:
     direction.
     """
     xp = array_namespace(x)
-    for _ in range(2):
-        x = x - xp.mean(x, axis=0, keepdims=True)
-    return x
+    x = x - xp.mean(x, axis=0, keepdims=True)
+    means = xp.mean(x, axis=0, keepdims=True)
+    return np.subtract(x, means, out=x) if is_numpy_array(x) else x - means
 
 
 def centre_rows(x: Array) -> Array:
@@ -116,7 +116,7 @@ def unit_rows(x: Array) -> Array:
         message = f"{count} stimul{'us has' if count == 1 else 'i have'} no direction (all features equal 0 after centring, if any); the first is row {first}. Remove it, or choose a measure that needs no cosine."
         raise DegenerateError(message)
     unit = x / norms[:, None]
-    if largest(unit - unit[:1, :]) <= 16 * float(xp.finfo(x.dtype).eps):
+    if _all_alike(unit):
         message = (
             "all stimuli have the same direction, so their cosines are all 1. Choose a measure that needs no cosine."
         )
@@ -124,16 +124,17 @@ def unit_rows(x: Array) -> Array:
     return unit
 
 
+def _all_alike(unit: Array) -> bool:
+    """Return whether all unit rows are the first one up to rounding; mostly a glance shows that they are not."""
+    xp = array_namespace(unit)
+    if float(xp.min(unit @ unit[0, :])) < 1 - 1e-3:
+        return False
+    return largest(unit - unit[:1, :]) <= 16 * float(xp.finfo(unit.dtype).eps)
+
+
 def require_directions(x: Array) -> None:
-    """Refuse what `unit_rows` refuses, at the cost of a glance where some row clearly differs from the first."""
-    x = unit_scale(x)
-    xp = array_namespace(x)
-    squares = row_squares(x)
-    if bool(xp.all(squares > 0)):
-        cosines = (x @ x[0, :]) / xp.sqrt(squares * squares[0])
-        if float(xp.min(cosines)) < 1 - 1e-3:
-            return
-    unit_rows(x)
+    """Refuse what `unit_rows` refuses."""
+    unit_rows(unit_scale(x))
 
 
 def thin_svd(x: Array) -> tuple[Array, Array, Array]:
