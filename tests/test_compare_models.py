@@ -240,6 +240,23 @@ def test_an_interrupt_leaves_no_hooks():
     assert hooks(a) == hooks(b) == 0
 
 
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["ab"], "'ab' is no pair of names"),
+        ([("no-such-layer", "no-such-layer")], "there is no representation 'no-such-layer'"),
+    ],
+)
+def test_pairs_that_do_not_exist_are_refused_before_the_pass(tmp_path, pairs, message):
+    seen = []
+    with pytest.raises(cg.CongruenceError, match=message):
+        compare_models(
+            net(0), net(1), batches(), pairs=pairs, out=tmp_path / "run", progress=lambda *at: seen.append(at)
+        )
+    assert not seen
+    assert not (tmp_path / "run").exists()
+
+
 def test_layers_that_do_not_vary_are_failed_pairs():
     class Constant(nn.Module):
         def forward(self, x):

@@ -168,7 +168,7 @@ def _computed(
     key: dict[str, Any] | None = None,
 ) -> Comparison:
     began = time.perf_counter()
-    sums = work.accumulate(kept=kept, progress=progress)
+    sums = work.accumulate(kept=kept, progress=progress, pairs=pairs)
     about = {**description(), "measures": [work.cka.label], "on_error": on_error, **({"key": key} if key else {})}
     return sums.result(pairs=pairs, on_error=on_error, provenance=about, seconds=time.perf_counter() - began)
 

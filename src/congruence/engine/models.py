@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from congruence import __version__
 from congruence import steps as _steps
+from congruence.engine.job import Pairs, wanted_pairs
 from congruence.engine.kept import KeptSums
 from congruence.engine.minibatch import MinibatchCKA
 from congruence.errors import CongruenceError, InputError, ParameterError, ShapeError, StoreError
@@ -183,7 +184,11 @@ class ModelPass:
     # ---- the pass ----------------------------------------------------------------------------------------------------
 
     def accumulate(
-        self, *, kept: KeptSums | None = None, progress: Callable[[int, int], None] | None = None
+        self,
+        *,
+        kept: KeptSums | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        pairs: Pairs = "all",
     ) -> MinibatchCKA:
         """Run all batches through the models, which are left as they were found; return the sums.
 
@@ -193,11 +198,13 @@ class ModelPass:
             Where the sums are kept now and then; batches that are in them already are read and not run.
         progress : callable, optional
             Called with the numbers of batches and stimuli done.
+        pairs : {"all", "matched"} or list of (str, str)
+            Of which pairs the result is to be; checked as soon as the names are known, after the first batch.
 
         Raises
         ------
         UnknownNameError
-            If a pattern matches no layer.
+            If a pattern or a pair matches no layer.
         ShapeError
             If the two models do not get the same number of batches and stimuli.
         InputError
@@ -211,7 +218,7 @@ class ModelPass:
         with ExitStack() as stack:
             for side in sides:
                 stack.enter_context(side.session.open())
-            run = _Run(self, sides, kept)
+            run = _Run(self, sides, kept, pairs)
             try:
                 for index, given in self._paired():
                     run.take(index, given)
@@ -240,8 +247,8 @@ class ModelPass:
 class _Run:
     """The sums of a pass that is under way, and how far it has come."""
 
-    def __init__(self, work: ModelPass, sides: list[_Side], kept: KeptSums | None) -> None:
-        self._work, self._sides, self._kept = work, sides, kept
+    def __init__(self, work: ModelPass, sides: list[_Side], kept: KeptSums | None, pairs: Pairs) -> None:
+        self._work, self._sides, self._kept, self._pairs = work, sides, kept, pairs
         self._saved = None if kept is None else kept.read()
         self._sums: MinibatchCKA | None = None
         self._taken, self._digest, self._whole = 0, "", False
@@ -269,6 +276,7 @@ class _Run:
         for side in self._sides:
             side.session.warn()
         names = [side.session.names for side in self._sides]
+        wanted_pairs(list(names[0]), list(names[-1]), self._pairs)  # refuses those that do not exist
         models = (self._sides[0].name, self._sides[-1].name)
         sums = MinibatchCKA(*names, measure=self._work.cka, models=models)
         sums.about.update(models=self._work._described, **self._work._about())
