@@ -239,6 +239,16 @@ def test_memory_that_means_nothing_is_refused(text: str) -> None:
         parse_memory(text)
 
 
+def test_work_pair_by_pair_is_cut_into_tiles_for_several_workers() -> None:
+    def tiles(label: str, n: int, p: int, a: int, b: int | None = None) -> int:
+        return make_plan(Shape(n, (p,) * a, None if b is None else (p,) * b), [measure(label)]).measures[0].tiles
+
+    assert tiles("procrustes", 1000, 512, 48) >= 8
+    assert tiles("pwcca", 2000, 768, 13, 13) >= 8
+    assert tiles("procrustes", 200, 20, 48) == 1  # not worth sending
+    assert tiles("cka", 1000, 512, 48) == 1  # one product
+
+
 def test_plan_chooses_forms_by_cost() -> None:
     def form(label: str, n: int, p: int, count: int) -> str:
         return make_plan(Shape(n, (p,) * count), [measure(label)]).measures[0].form

@@ -22,6 +22,9 @@ STACK = 400_000_000
 TILE_FLOPS = 1e12
 """Work after which a tile is written down: some ten to twenty seconds, which is what a kill costs at most."""
 
+SHARES, LEAST_FLOPS = 8, 5e10
+"""Into how many tiles pair by pair work is cut, so that several workers have something to do, and the least work of one."""
+
 _FLOAT = 8
 
 FASTER = 50
@@ -297,6 +300,8 @@ def _plan_held(
     elif group < 1:
         return None
     enough = TILE_FLOPS * (FASTER if is_accelerator(place) else 1)
+    if work.decomposes and not is_accelerator(place):  # whatever computes it, since last bits depend on the tiles
+        enough = min(enough, max(work.pair_flops * pairs / SHARES, LEAST_FLOPS))
     if work.pair_flops * group * group > enough:
         group = max(1, min(group, math.isqrt(int(enough / work.pair_flops))))
     rows, columns = math.ceil(len(shape.widths_a) / group), math.ceil(len(shape.widths_b or shape.widths_a) / group)
