@@ -82,7 +82,8 @@ def compare(
         Processes that are started here need ``if __name__ == "__main__":`` around the work of a script.
     memory : int, float or str, optional
         Budget beside the input, such as ``"4GB"``; half of the machine's memory by default. See `plan`. Files of more
-        than 1 GB together, and with a budget of more than 250 MB, are read when they are needed, and not held.
+        than 1 GB together, and with a budget of more than 250 MB, are read when they are needed, and not held. Of
+        several processes (``executor``) each may take that much.
     out : path, optional
         Folder of a run: rows are kept there as they finish, then ``comparison.zarr``, ``comparison.csv`` and
         ``report.html``. Read it with `load`.

@@ -125,7 +125,10 @@ def command(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Memory budget, such as 4GB. \\[default: half of the machine's]"),
+        typer.Option(
+            metavar="SIZE",
+            help="Memory budget, with --dask of each worker, such as 4GB. \\[default: half of the machine's]",
+        ),
     ] = None,
     dask: Annotated[
         str | None,
