@@ -335,10 +335,13 @@ def squared_distances(x: Array) -> Array:
     distances *= -2
     distances += norms
     norms *= 1e-2
-    rows, columns = xp.nonzero(xp.logical_or(distances < norms, xp.eye(n, dtype=xp.bool, device=x.device)))
-    below = xp.nonzero(rows >= columns)[0]
-    rows, columns = xp.take(rows, below), xp.take(columns, below)
-    return _assign(distances, rows, columns, _differences(x, rows, columns))
+    rows, columns = xp.nonzero(distances < norms)
+    below = xp.nonzero(rows > columns)[0]
+    if below.shape[0]:
+        rows, columns = xp.take(rows, below), xp.take(columns, below)
+        distances = _assign(distances, rows, columns, _differences(x, rows, columns))
+    places = xp.arange(n, device=x.device)
+    return _assign(distances, places, places, xp.zeros((n,), dtype=x.dtype, device=x.device))
 
 
 def cosine_distances(x: Array) -> Array:
