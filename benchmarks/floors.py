@@ -33,6 +33,15 @@ class Floor:
         return 1.3 if self.decompositions > self.products else 1.8
 
 
+def product_flops(label: str, n: int, p: int, count: int, pairs: int) -> float:
+    """Return the least arithmetic of a measure that is one product of Gram matrices, of which one half is needed.
+
+    The plan can be dearer, since it may keep factors; what it chooses must not make its own floor higher.
+    """
+    bases = 2.0 * n * p * p if label.startswith("cca") else 0.0
+    return (n * n * p + bases) * count + 1.0 * n * n * pairs
+
+
 def spectral_floor(label: str, values: Sequence[Array], rank: int, pairs: int, rate: float) -> Floor:
     """Return the floor of a measure that decomposes a matrix a pair.
 

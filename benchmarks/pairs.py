@@ -14,7 +14,7 @@ import numpy as np
 
 import congruence as cg
 from benchmarks.data import make_data
-from benchmarks.floors import SPECTRAL, Floor, spectral_floor
+from benchmarks.floors import SPECTRAL, Floor, product_flops, spectral_floor
 from benchmarks.loop import LOOP, time_pairs
 from benchmarks.measuring import (
     AGREE,
@@ -164,9 +164,9 @@ def require_agreement(matrix: Any, pairs: Sequence[tuple[str, str]], values: Seq
 
 
 def _floor(label: str, values: Sequence[Array], task: Task, flops: float, rate: float) -> Floor:
-    """Return the floor of a measure: planned arithmetic, or products and decompositions of the size at hand."""
+    """Return the floor of a measure: the least arithmetic, or products and decompositions of the size at hand."""
     if label not in SPECTRAL:
-        return Floor(flops / rate, 0.0, "")
+        return Floor(min(flops, product_flops(label, task.n, task.p, len(values), task.pairs)) / rate, 0.0, "")
     rank = min(task.p, task.n - 1)
     if label != "procrustes":
         state: Any = cg.measure(label).prepare(values[0])
