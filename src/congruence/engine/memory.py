@@ -41,7 +41,8 @@ def parse_memory(memory: str | float | None, device: str | None = None) -> int:
     if not 1 <= value < math.inf:
         message = f"memory must be a number of bytes or text such as '4GB' or '500MiB'; got {memory!r}."
         raise ParameterError(message)
-    return round(value)
+    size: int = round(value)
+    return size
 
 
 def rounded_up(size: int) -> int:
