@@ -41,8 +41,7 @@ def parse_memory(memory: str | float | None, device: str | None = None) -> int:
     if not 1 <= value < math.inf:
         message = f"memory must be a number of bytes or text such as '4GB' or '500MiB'; got {memory!r}."
         raise ParameterError(message)
-    size: int = round(value)
-    return size
+    return int(value)
 
 
 def rounded_up(size: int) -> int:
