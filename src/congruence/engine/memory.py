@@ -41,12 +41,12 @@ def parse_memory(memory: str | float | None, device: str | None = None) -> int:
     if not 1 <= value < math.inf:
         message = f"memory must be a number of bytes or text such as '4GB' or '500MiB'; got {memory!r}."
         raise ParameterError(message)
-    return int(value)
+    return round(value)
 
 
 def rounded_up(size: int) -> int:
     """Return the least size that is no smaller and that `shown_bytes` shows exactly."""
-    unit = 10 ** max(0, len(str(size)) - 3)
+    unit: int = 10 ** max(0, len(str(size)) - 3)
     return -(-size // unit) * unit
 
 
