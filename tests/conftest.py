@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Every core has a worker. With a thread for every core in each of them, the threads wait for one another in busy
+    # loops, and training a small network takes ten times as long. It must be said before NumPy and PyTorch are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 VARIABLE = "CONGRUENCE_CACHE_DIR"
 _folders = Path(tempfile.mkdtemp(prefix="congruence-tests-"))
 _numbers = count()
