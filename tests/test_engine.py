@@ -15,9 +15,16 @@ import congruence as cg
 from congruence.engine import Journal, Plan, Shape, make_plan, run_comparison
 from congruence.engine.executors import opened
 from congruence.engine.plan import parse_memory
-from congruence.errors import AlignmentError, OutputExistsError, ParameterError, StoreError, UnknownNameError
+from congruence.errors import (
+    AlignmentError,
+    DegenerateError,
+    OutputExistsError,
+    ParameterError,
+    StoreError,
+    UnknownNameError,
+)
 from congruence.measures import REGISTRY, Measure, MeasureInfo, measure
-from congruence.measures.block import Gram, cross_energies, segments
+from congruence.measures.block import BLOCK, Gram, cross_energies, segments
 from congruence.representation import Deferred, Origin, Representation
 from congruence.results import Comparison
 
@@ -156,6 +163,41 @@ def test_segments_record_what_fails() -> None:
         run_comparison(a, None, [measure("cka")], memory="4MB")
 
 
+ESTIMATORS = ("biased", "debiased", "zero_diagonal")
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_rows_compared_as_they_are_made_equal_single_calls(estimator: str) -> None:
+    chosen = measure("cka", estimator=estimator)
+    a, b = representations(300, (200, 180)), representations(300, (240,), seed=4, prefix="other")
+    shape = Shape(300, (200, 180), (240,))
+    (plan,) = make_plan(shape, [chosen]).measures
+    assert plan.segment_bytes
+    assert not plan.streams
+    found = run_comparison(a, b, [chosen]).matrix(chosen.label).values
+    assert found == pytest.approx(np.array([[chosen(x.values, y.values) for y in b] for x in a]), abs=1e-13)
+    few = run_comparison(a, None, [chosen], pairs=[("layer0", "layer1")]).matrix(chosen.label)  # from states
+    assert float(few.sel(a="layer0", b="layer1")) == pytest.approx(chosen(a[0].values, a[1].values), abs=1e-13)
+
+
+def test_a_norm_that_vanishes_once_it_is_summed_fails_one_representation() -> None:
+    n, chosen = 40, measure("cka", estimator="debiased")
+    equally_far = np.linalg.svd(np.eye(n) - 1 / n)[0][:, : n - 1]
+    first, second = representations(n, (30, 25))
+    given = [first, Representation(equally_far, name="bad"), second]
+    (plan,) = make_plan(Shape(n, tuple(r.p for r in given)), [chosen]).measures
+    assert plan.segment_bytes
+    with pytest.raises(DegenerateError, match=r"bad: .*self-similarity"):
+        run_comparison(given, None, [chosen])
+    matrix = run_comparison(given, None, [chosen], on_error="record").matrix(chosen.label)
+    assert np.isnan(matrix.sel(a="layer0", b="bad"))
+    assert np.isnan(matrix.sel(a="bad", b="bad"))
+    alone = run_comparison([first, second], None, [chosen]).matrix(chosen.label)
+    assert float(matrix.sel(a="layer0", b="layer1")) == pytest.approx(
+        float(alone.sel(a="layer0", b="layer1")), abs=1e-13
+    )
+
+
 def test_small_groups_equal_one_tile() -> None:
     a = representations(40, (5, 9, 14, 3, 8))
     measures = [measure(name) for name in ("cca", "procrustes", "rsa", "pwcca", "linear_regression")]
@@ -209,10 +251,15 @@ def test_the_predicted_peak_is_within_the_budget(variant: Measure[Any], memory: 
 def test_segments_hold_what_fits_and_miss_nothing() -> None:
     for n, count, memory in ((1000, 1300, 3 * 10**9), (1000, 1300, 10**8), (150, 7, 10**5), (40, 3, 8 * 3 * 40)):
         parts = segments(n, count, memory)
-        edges = [start for part in parts for start, _ in part]
-        assert [stop for part in parts for _, stop in part] == [*edges[1:], n]
-        assert edges[0] == 0
-        assert max(8 * count * sum((stop - start) * stop for start, stop in part) for part in parts) <= memory
+        assert [part.stop for part in parts] == [*[part.start for part in parts[1:]], n]
+        assert parts[0].start == 0
+        assert max(8 * count * part.entries for part in parts) <= memory
+        covered = np.zeros((n, n), dtype=int)
+        for rows, columns in (each for part in parts for each in part.parts):
+            covered[rows, columns] += 1
+        assert (np.tril(covered) == np.tril(np.ones((n, n)))).all()
+        above = np.argwhere(np.triu(covered, 1))
+        assert (above[:, 1] - above[:, 0] < BLOCK).all()  # only in squares on the diagonal
 
 
 def test_segments_of_factors_cost_their_rows_once() -> None:

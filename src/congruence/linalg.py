@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ def unit_scale(x: Array) -> Array:
 def largest(x: Array) -> float:
     """Return the largest absolute value."""
     xp = array_namespace(x)
-    return float(xp.max(xp.abs(x)))
+    return max(float(xp.max(x)), -float(xp.min(x)))  # two passes that only read
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
@@ -102,8 +103,7 @@ def frobenius(x: Array) -> float:
 
 def row_squares(x: Array) -> Array:
     """Return the squared norm of every row, shape (n,)."""
-    xp = array_namespace(x)
-    return xp.sum(x * x, axis=1)
+    return array_namespace(x).vecdot(x, x)
 
 
 def unit_rows(x: Array) -> Array:
@@ -252,42 +252,69 @@ def _cholesky_basis(centred: Array, noise: float) -> Array | None:
 def _cholesky_weights(x: Array) -> Array | None:
     """Return the upper triangular W for which X W is nearly orthonormal; None if XᵀX is not positive definite."""
     xp = array_namespace(x)
-    gram = xp.matrix_transpose(x) @ x
     try:
-        if is_numpy_array(gram):
-            upper = scipy.linalg.cholesky(gram, check_finite=False)
-            (invert,) = scipy.linalg.get_lapack_funcs(("trtri",), (upper,))
-            return np.asarray(invert(upper, lower=0, overwrite_c=1)[0])
-        return xp.matrix_transpose(xp.linalg.inv(xp.linalg.cholesky(gram)))
+        lower = xp.linalg.cholesky(xp.matrix_transpose(x) @ x)
     except (np.linalg.LinAlgError, RuntimeError):  # not positive definite (PyTorch's error is a RuntimeError)
         return None
+    return xp.matrix_transpose(_inverse_lower(lower) if is_numpy_array(x) else xp.linalg.inv(lower))
+
+
+def _inverse_lower(lower: Array) -> Array:
+    """Return the inverse of a lower triangular matrix, by halves: products, which other threads can run beside.
+
+    SciPy's triangular routines keep all other threads waiting while they work.
+    """
+    size = lower.shape[0]
+    if size <= 64:
+        return np.tril(np.linalg.inv(lower))
+    half = size // 2
+    result = np.zeros_like(lower)
+    result[:half, :half] = first = _inverse_lower(lower[:half, :half])
+    result[half:, half:] = second = _inverse_lower(lower[half:, half:])
+    result[half:, :half] = -second @ (lower[half:, :half] @ first)
+    return result
 
 
 def _times_upper(x: Array, weights: Array) -> Array:
-    """Return X W for an upper triangular W."""
+    """Return X W for an upper triangular W, without most of the products with zeros."""
     if not is_numpy_array(x):
         return x @ weights
-    (multiply,) = scipy.linalg.get_blas_funcs(("trmm",), (weights, x))
-    return np.asarray(multiply(1.0, weights, x.T, lower=0, trans_a=1)).T
+    result = np.empty((x.shape[0], weights.shape[1]), dtype=x.dtype)
+    edges = np.linspace(0, weights.shape[1], 5 if weights.shape[1] >= 256 else 2).astype(int)
+    for start, stop in pairwise(edges):
+        np.matmul(x[:, :stop], weights[:stop, start:stop], out=result[:, start:stop])
+    return result
 
 
 def orthonormalised(basis: Array) -> Array | None:
-    """Return the orthonormal basis of a nearly orthonormal one, by Newton's iteration for the polar factor.
+    """Return the orthonormal basis of a nearly orthonormal one.
 
-    Its error falls with the square of ‖QᵀQ - I‖, which is measured; None if that is not small from the start.
+    With QᵀQ = I + E and E = T + Tᵀ for an upper triangular T, Q (I - T) is orthonormal up to ‖E‖². E is measured, so it
+    is known when no further step, and no further measurement, is needed; None if E is not small from the start.
     """
     xp = array_namespace(basis)
-    eps = float(xp.finfo(basis.dtype).eps)
-    identity = xp.eye(basis.shape[1], dtype=basis.dtype, device=basis.device)
-    for _ in range(4):
-        defect = identity - xp.matrix_transpose(basis) @ basis
+    width = int(basis.shape[1])
+    eps = 16 * width * float(xp.finfo(basis.dtype).eps)  # what rounding leaves of a well-conditioned basis
+    identity = xp.eye(width, dtype=basis.dtype, device=basis.device)
+    for _ in range(6):
+        defect = xp.matrix_transpose(basis) @ basis - identity
         size = frobenius(defect)
-        if size <= basis.shape[1] * eps:
+        if size <= eps:
             return basis
         if not size < 0.1:
             return None
-        basis = basis + basis @ (0.5 * defect)
+        half = _upper_half(defect)
+        basis = _times_upper(basis, identity - half)
+        if size * size <= 0.01 * eps:
+            return basis
     return None
+
+
+def _upper_half(symmetric: Array) -> Array:
+    """Return the upper triangular T with T + Tᵀ = the symmetric matrix."""
+    xp = array_namespace(symmetric)
+    above = xp.triu(symmetric, k=1)
+    return above + 0.5 * (symmetric - above - xp.matrix_transpose(above))
 
 
 def complement(basis: Array) -> Array:

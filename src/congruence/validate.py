@@ -335,8 +335,10 @@ def features(x: Any, name: str = "X", dtype: str | None = None, least: int = 3) 
     xp = array_namespace(x)
     eps = float(xp.finfo(x.dtype).eps) if xp.isdtype(x.dtype, "real floating") else None
     x = as_floating(x, name, dtype)
-    require_finite(x, name)
-    require_varying(x, name, eps)
+    low, high = xp.min(x, axis=0), xp.max(x, axis=0)  # NaN and infinity show in them: no pass of their own is needed
+    if not bool(xp.all(xp.isfinite(low) & xp.isfinite(high))):
+        require_finite(x, name)
+    _require_apart(low, high, name, eps or float(xp.finfo(x.dtype).eps))
     return x
 
 
@@ -351,8 +353,13 @@ def require_varying(x: Array, name: str = "X", eps: float | None = None) -> None
     `eps` is that of the precision in which the values were computed, where `x` is in a higher one.
     """
     xp = array_namespace(x)
-    low, high = xp.min(x, axis=0), xp.max(x, axis=0)
-    if bool(xp.all(high - low <= ROUNDING * (eps or float(xp.finfo(x.dtype).eps)) * xp.maximum(-low, high))):
+    _require_apart(xp.min(x, axis=0), xp.max(x, axis=0), name, eps or float(xp.finfo(x.dtype).eps))
+
+
+def _require_apart(low: Array, high: Array, name: str, eps: float) -> None:
+    """Raise a DegenerateError unless the least and the largest value of some feature differ by more than rounding."""
+    xp = array_namespace(low)
+    if bool(xp.all(high - low <= ROUNDING * eps * xp.maximum(-low, high))):
         message = f"{name} is constant: every stimulus has the same values, so no similarity is defined. Leave it out, or go on without it with on_error='record'."
         raise DegenerateError(message)
 

@@ -17,6 +17,8 @@ from congruence.representation import Deferred, Source, require_aligned
 Pairs = str | Sequence[tuple[str, str]]
 """``"all"``, ``"matched"`` (equal names) or a list of (a, b) names."""
 OnError = Literal["raise", "record"]
+Wanted = np.ndarray[Any, np.dtype[np.bool_]]
+"""Which cells are to be computed."""
 
 LARGE_BYTES, BOUNDED_BYTES = 1_000_000_000, 250_000_000
 """How much is read from files and held; the second where a budget was given, which does not count it."""
@@ -302,3 +304,23 @@ def _listed(a: list[str], b: list[str], pairs: Sequence[tuple[str, str]]) -> np.
                 raise UnknownNameError(message)
         wanted[a.index(name_a), b.index(name_b)] = True
     return wanted
+
+
+def failed_cells(wanted: Wanted, reasons_a: Sequence[str], reasons_b: Sequence[str]) -> dict[tuple[int, int], Cell]:
+    """Return the wanted cells of representations that failed, by index; a reason is empty where nothing did."""
+    cells: dict[tuple[int, int], Cell] = {}
+    if not any(reasons_a) and not any(reasons_b):
+        return cells
+    for i, j in np.argwhere(wanted).tolist():
+        reasons = dict.fromkeys(filter(None, (reasons_a[i], reasons_b[j])))
+        if reasons:
+            cells[i, j] = Cell(status="failed", reason="; ".join(reasons))
+    return cells
+
+
+def rows_of(job: Job, measure: Measure[Any], cells: dict[tuple[int, int], Cell]) -> list[Row]:
+    """Return cells by index as rows by name."""
+    found: dict[int, dict[str, Cell]] = {}
+    for (i, j), cell in cells.items():
+        found.setdefault(i, {})[job.b[j].name] = cell
+    return [Row(measure.label, job.a[i].name, found[i]) for i in sorted(found)]

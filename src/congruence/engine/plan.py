@@ -12,6 +12,7 @@ from congruence.engine.memory import parse_memory, rounded_up, shown_bytes
 from congruence.engine.stream.cost import SumsCost, budget_of, pairs_of, sums_cost
 from congruence.errors import ParameterError
 from congruence.measures import Measure, Workload
+from congruence.measures._work import GRAM_STREAM, rows_bytes
 from congruence.measures.block import segments
 from congruence.measures.devices import is_accelerator
 from congruence.measures.parallel import cores
@@ -56,8 +57,8 @@ class MeasurePlan:
         Predicted work, size of one prepared state, and greatest memory beside the input.
     streams : bool
         Whether the Gram matrices are worked through in segments because the states do not fit.
-    stack_bytes : int
-        Memory for the stacked rows of one segment.
+    segment_bytes : int
+        Memory for the rows of Gram matrices that are compared as they are made; 0 where states are held.
     sums : bool
         Whether the representations are read in chunks and only sums over stimuli are held.
     """
@@ -73,7 +74,7 @@ class MeasurePlan:
     state_bytes: int
     peak_bytes: int
     streams: bool = False
-    stack_bytes: int = 0
+    segment_bytes: int = 0
     sums: bool = False
 
     @property
@@ -290,6 +291,8 @@ def _plan_held(
     work = measure.workload(shape.n, shape.widest, shape.count)
     pairs = shape.pairs(symmetric=measure.info.symmetric)
     scratch = _scratch(work, place)
+    if _made_once(shape, work, pairs, budget - scratch, place):
+        return _at_once(shape, measure, work, pairs, scratch)
     room = budget - scratch - stack_room(budget)
     group = max(0, math.floor(room / (2 * work.state_bytes)))
     sides = max(len(shape.widths_a), len(shape.widths_b or ()))
@@ -318,11 +321,40 @@ def _plan_held(
     return MeasurePlan(measure.label, work.form, why, group, tiles, passes, pairs, flops, work.state_bytes, peak)
 
 
+def _made_once(shape: Shape, work: Workload, pairs: int, room: int, place: str | None) -> bool:
+    """Return whether the rows of all Gram matrices are stacked as they are made: where states would only be copied.
+
+    That is one tile, whose work must not be more than is lost at ease. Kernel matrices are held all the same, since they
+    are dear to make and may be kept from run to run.
+    """
+    suitable = work.streams and not work.remade and work.form == GRAM_STREAM and not is_accelerator(place)
+    work_done = (work.prepare_flops + work.block_flops) * shape.count + work.pair_flops * pairs
+    return suitable and shape.count * rows_bytes(shape.n) <= room and work_done <= TILE_FLOPS
+
+
+def _at_once(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, scratch: int) -> MeasurePlan:
+    """Return the plan that stacks the rows of all Gram matrices as they are made, and holds no state."""
+    stacked = shape.count * rows_bytes(shape.n)
+    return MeasurePlan(
+        measure=measure.label,
+        form=work.form,
+        why=f"{work.why}; its rows are compared as they are made",
+        group=max(len(shape.widths_a), len(shape.widths_b or ())),
+        tiles=1,
+        passes=1,
+        pairs=pairs,
+        flops=1.0 * shape.n**2 * (shape.widest * shape.count + pairs),
+        state_bytes=rows_bytes(shape.n),
+        peak_bytes=stacked + scratch,
+        segment_bytes=stacked,
+    )
+
+
 def _segmented(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, room: int, scratch: int) -> MeasurePlan:
     """Return the plan that works through the Gram matrices in segments: each pass stacks what fits, of all of them."""
     parts = segments(shape.n, shape.count, room)
     passes = len(parts)
-    largest = _FLOAT * shape.count * max(sum((stop - start) * stop for start, stop in part) for part in parts)
+    largest = _FLOAT * shape.count * max(part.entries for part in parts)
     each = work.prepare_flops * passes if work.remade else 1.0 * shape.n**2 * shape.widest
     count = max(len(shape.widths_a), len(shape.widths_b or ()))
     return MeasurePlan(
@@ -337,5 +369,5 @@ def _segmented(shape: Shape, measure: Measure[Any], work: Workload, pairs: int, 
         state_bytes=work.state_bytes,
         peak_bytes=largest + scratch,
         streams=True,
-        stack_bytes=room,
+        segment_bytes=room,
     )

@@ -14,12 +14,13 @@ import numpy as np
 from congruence.engine.assemble import assemble
 from congruence.engine.cache import StateCache
 from congruence.engine.executors import compute_tiles, opened
-from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
+from congruence.engine.handling import Handling
+from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Wanted, rows_of
 from congruence.engine.journal import Journal
 from congruence.engine.plan import MeasurePlan, Plan, make_plan
 from congruence.engine.segments import compute_segments
 from congruence.engine.stream import stream_rows
-from congruence.engine.tiles import Handling, Tile, Wanted, rows_of
+from congruence.engine.tiles import Tile
 from congruence.errors import ParameterError
 from congruence.measures import Measure
 from congruence.measures.devices import is_accelerator, resolve, where
@@ -146,7 +147,9 @@ def _finished(
         if form.streams and missing[measure.label].any():
             own = _handling(how, measure, job, form)
             step = partial(_tell_segment, tell, measure.label, int(missing[measure.label].sum()))
-            cells = compute_segments(job, measure, missing[measure.label], memory=form.stack_bytes, how=own, step=step)
+            cells = compute_segments(
+                job, measure, missing[measure.label], memory=form.segment_bytes, how=own, step=step
+            )
             yield measure.label, rows_of(job, measure, cells)
 
 
@@ -172,7 +175,7 @@ def _handling(how: Handling, measure: Measure[Any], job: Job, form: MeasurePlan)
     """Return how one measure is handled: on the CPU if it runs nowhere else, with the cache of states if that pays."""
     device = None if measure.cpu_only else how.device
     kept = None if how.cache is None or is_accelerator(device) else how.cache.for_job(measure, job.shape)
-    return replace(how, device=device, cache=kept, hold=form.passes == 1)
+    return replace(how, device=device, cache=kept, hold=form.passes == 1, segment_bytes=form.segment_bytes)
 
 
 def _missing(

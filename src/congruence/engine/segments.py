@@ -1,18 +1,20 @@
-"""Gram matrices that do not fit into memory together: compared segment by segment, each pass over all representations."""
+"""Gram matrices that are compared as they are made, and not held: segment by segment, as many stimuli as fit in each."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from congruence.engine.job import Cell, Job
-from congruence.engine.tiles import Handling, Wanted, failed_cells
+from congruence.engine.handling import Handling
+from congruence.engine.job import Cell, Job, Wanted, failed_cells
 from congruence.errors import ParameterError
 from congruence.measures import Measure
-from congruence.measures.block import Energies, Gram, GramSource, StreamingMeasure, segment_energies, segments
+from congruence.measures.block import Energies, Gram, GramSource, Matrix, StreamingMeasure, segment_energies, segments
 from congruence.measures.devices import full_precision, move
 from congruence.representation import Deferred, Source
 from congruence.validate import Array
@@ -41,10 +43,12 @@ def compute_segments(
     if not isinstance(measure, StreamingMeasure):
         message = f"{measure.label} cannot work through segments of stimuli."
         raise ParameterError(message)
+    start = time.perf_counter()
     supply = _Supply(job, measure, how)
     with full_precision():
         total = _energies(job, supply, memory, step)
-    return _cells(job, measure, supply, total, wanted)
+    supply.finish(total)
+    return _cells(job, measure, supply, total.cross, wanted, start)
 
 
 def _energies(job: Job, supply: _Supply, memory: int, step: Callable[[int, int], None] | None) -> Energies:
@@ -73,14 +77,27 @@ class _Supply:
         """Return the Gram matrix of a representation; of one that failed, a zero that meets nothing."""
         if index not in self.failures:
             source, title = self._job.representations[index], self._job.titles[index]
-            found, reason = self._how.attempt(
-                lambda: self._measure.stream_gram(self._how.admitted(self._measure, source, title)), title
-            )
+            found, reason = self._how.attempt(lambda: self._stream_gram(source, title), title)
             if not reason:
                 gram, self.states[index] = found
                 return gram  # type: ignore[no-any-return]
             self.failures[index] = reason
         return Gram(self._nothing(self._job.representations[index]))
+
+    def _stream_gram(self, source: Source, title: str) -> tuple[Gram, Any]:
+        with self._measure.admitting(self._how.admitted(self._measure, source, title)) as x:
+            return self._measure.stream_gram(x)  # type: ignore[no-any-return]
+
+    def finish(self, total: Energies) -> None:
+        """Complete the states with the norms that were summed up; some show only then that they have none."""
+        norms = total.own_first if self._job.within else np.concatenate([total.own_first, total.own_second])
+        for index, state in self.states.items():
+            own, title = float(norms[index]), self._job.titles[index]
+            finished, reason = self._how.attempt(partial(self._measure.finish_state, state, own), title)
+            if reason:
+                self.failures[index] = reason
+            else:
+                self.states[index] = finished
 
     def _nothing(self, source: Source) -> Array:
         """Return a factor of the zero matrix, where the others are."""
@@ -95,19 +112,21 @@ class _Supply:
 
 
 def _cells(
-    job: Job, measure: StreamingMeasure, supply: _Supply, total: Energies, wanted: Wanted
+    job: Job, measure: StreamingMeasure, supply: _Supply, cross: Matrix, wanted: Wanted, start: float
 ) -> dict[tuple[int, int], Cell]:
-    """Return the cells from the summed inner products."""
+    """Return the cells from the inner products and the finished states."""
     bad_a = supply.reasons(range(len(job.a)))
     bad_b = supply.reasons(range(job.b_index(0), job.b_index(len(job.b))))
     rows, columns = ([k for k, reason in enumerate(side) if not reason] for side in (bad_a, bad_b))
     found = failed_cells(wanted, bad_a, bad_b)
     if not rows or not columns:
         return found
-    kept = Energies(total.cross[np.ix_(rows, columns)], total.own_first[rows], total.own_second[columns])
     findings = measure.finish_stream(
-        kept, [supply.states[i] for i in rows], [supply.states[job.b_index(j)] for j in columns]
+        cross[np.ix_(rows, columns)], [supply.states[i] for i in rows], [supply.states[job.b_index(j)] for j in columns]
     )
-    for r, c in np.argwhere(wanted[np.ix_(rows, columns)]).tolist():
-        found[rows[r], columns[c]] = Cell(float(findings.values[r, c]), "ok", "", findings.caveats.get((r, c), ()))
+    places = np.argwhere(wanted[np.ix_(rows, columns)]).tolist()
+    seconds = (time.perf_counter() - start) / max(len(places), 1)
+    for r, c in places:
+        caveats = findings.caveats.get((r, c), ())
+        found[rows[r], columns[c]] = Cell(float(findings.values[r, c]), "ok", "", caveats, seconds)
     return found

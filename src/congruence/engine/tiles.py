@@ -3,72 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from congruence.engine.cache import StateCache
-from congruence.engine.job import Cell, Job, OnError, Row
+from congruence.engine.handling import Handling, describe
+from congruence.engine.job import Cell, Job, Row, Wanted, failed_cells, rows_of
+from congruence.engine.segments import compute_segments
 from congruence.errors import CongruenceError
 from congruence.measures import Finding, Measure
-from congruence.measures.block import STACK_BYTES, stacks_within
-from congruence.measures.devices import full_precision, is_accelerator, move
+from congruence.measures.block import stacks_within
+from congruence.measures.devices import full_precision
 from congruence.measures.parallel import parallel
 from congruence.representation import Deferred, Source
-from congruence.validate import Array, on_cpu
-
-Wanted = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-@dataclass(frozen=True)
-class Handling:
-    """How representations are prepared and compared.
-
-    Parameters
-    ----------
-    dtype : str, optional
-        Precision; see `Measure.__call__`.
-    on_error : {"raise", "record"}
-        Whether a failure is raised, or remembered in the cells that it concerns.
-    device : str, optional
-        Where arrays are moved when their turn comes; None leaves them where they are.
-    stack_bytes : int
-        Memory for what block kernels stack up beside the states.
-    cache : StateCache, optional
-        Where prepared states are kept from run to run.
-    hold : bool
-        Whether states are kept from tile to tile although the next one does not ask for them: they all fit.
-    """
-
-    dtype: str | None = None
-    on_error: OnError = "raise"
-    device: str | None = None
-    stack_bytes: int = STACK_BYTES
-    cache: StateCache | None = None
-    hold: bool = False
-
-    def threads_help(self, sources: Iterable[Source]) -> bool:
-        """Return whether the work is done by the CPU, so that its cores can share it."""
-        if is_accelerator(self.device):
-            return False
-        return self.device is not None or all(isinstance(s, Deferred) or on_cpu(s.values) for s in sources)
-
-    def admitted(self, measure: Measure[Any], source: Source, title: str) -> Array:
-        """Return the checked values of a representation, on the device where they are compared."""
-        return measure.admit(move(source.load().values, self.device), title, self.dtype)
-
-    def attempt(self, work: Callable[[], Any], title: str) -> tuple[Any, str]:
-        """Return what `work` returns, or why there is nothing; errors say which representation they concern."""
-        try:
-            return work(), ""
-        except Exception as error:
-            if isinstance(error, CongruenceError):
-                error = error.about(title)
-            if self.on_error == "raise":
-                raise error from None
-            return None, describe(error)
 
 
 class States:
@@ -117,15 +66,11 @@ class States:
         place = None if how.cache is None else how.cache.place(measure, source, how.dtype)
         if place is not None and (kept := place.read()) is not None:
             return kept
-        state = measure.prepare(how.admitted(measure, source, title))
+        with measure.admitting(how.admitted(measure, source, title)) as x:
+            state = measure.prepare(x)
         if place is not None:
             place.write(state)
         return state
-
-
-def describe(error: Exception) -> str:
-    """Return the reason that a failed cell carries."""
-    return str(error) if isinstance(error, CongruenceError) else f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +99,11 @@ class Tile:
         """Number of cells."""
         return int(self.wanted.sum())
 
+    @property
+    def _mostly_wanted(self) -> bool:
+        """Return whether so many cells are wanted that all are best computed together."""
+        return self.size >= self.wanted.size // (4 if self.job.within else 2)
+
     def to_send(self) -> Tile:
         """Return the tile as it goes to another process: who reads representations from disk needs no ids."""
         light = {id(r): replace(r, ids=None) if isinstance(r, Deferred) else r for r in self.job.representations}
@@ -168,6 +118,10 @@ class Tile:
         states : States, optional
             States to reuse and to leave behind for the next tile.
         """
+        if self.how.segment_bytes and self._mostly_wanted:
+            room = self.how.segment_bytes
+            cells = compute_segments(self.job, self.measure, self.wanted, memory=room, how=self.how)
+            return rows_of(self.job, self.measure, cells)
         states = states or States(self.measure, self.how)
         with full_precision(), stacks_within(self.how.stack_bytes):
             states.load(self.job.representations, self.job.titles)
@@ -219,23 +173,3 @@ class Tile:
                 raise
             return Cell(status="failed", reason=describe(error), seconds=time.perf_counter() - start)
         return Cell(found.value, "ok", "", found.caveats, time.perf_counter() - start)
-
-
-def failed_cells(wanted: Wanted, reasons_a: Sequence[str], reasons_b: Sequence[str]) -> dict[tuple[int, int], Cell]:
-    """Return the wanted cells of representations that failed, by index; a reason is empty where nothing did."""
-    cells: dict[tuple[int, int], Cell] = {}
-    if not any(reasons_a) and not any(reasons_b):
-        return cells
-    for i, j in np.argwhere(wanted).tolist():
-        reasons = dict.fromkeys(filter(None, (reasons_a[i], reasons_b[j])))
-        if reasons:
-            cells[i, j] = Cell(status="failed", reason="; ".join(reasons))
-    return cells
-
-
-def rows_of(job: Job, measure: Measure[Any], cells: dict[tuple[int, int], Cell]) -> list[Row]:
-    """Return cells by index as rows by name."""
-    found: dict[int, dict[str, Cell]] = {}
-    for (i, j), cell in cells.items():
-        found.setdefault(i, {})[job.b[j].name] = cell
-    return [Row(measure.label, job.a[i].name, found[i]) for i in sorted(found)]

@@ -6,7 +6,9 @@ import itertools
 import typing
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
@@ -21,6 +23,9 @@ from congruence.measures.devices import full_precision
 from congruence.validate import Array
 
 State = TypeVar("State")
+
+_admitted: ContextVar[tuple[Any, Any]] = ContextVar("_admitted", default=(None, None))
+"""The measure whose `admit` returned an array that is being prepared, and that array."""
 
 
 class Finding(NamedTuple):
@@ -153,14 +158,28 @@ class Measure(ABC, Generic[State]):
     def checked(self, x: Array) -> Array:
         """Return `x` after the checks of `admit`, float32 left as it is: what `prepare` starts from.
 
-        `admit` chooses the precision; `prepare` must not undo that choice.
+        `admit` chooses the precision; `prepare` must not undo that choice. What is known to come from `admit` (see
+        `admitting`) is not looked through once more.
         """
+        owner, known = _admitted.get()
+        if owner is self and known is x:
+            return x
         single = validate.as_array(x).dtype == array_namespace(x).float32
         return self.admit(x, dtype="float32" if single else None)
 
+    @contextmanager
+    def admitting(self, x: Array) -> Iterator[Array]:
+        """Prepare `x`, which `admit` has just returned, without the passes that would check it again."""
+        token = _admitted.set((self, x))
+        try:
+            yield x
+        finally:
+            _admitted.reset(token)
+
     def _prepare_named(self, x: Array, name: str) -> State:
         try:
-            return self.prepare(x)
+            with self.admitting(x):
+                return self.prepare(x)
         except InputError as error:
             raise error.about(name) from None
 

@@ -10,6 +10,10 @@ BLOCK = 128
 """Stimuli a block of a Gram stream."""
 
 
+GRAM_STREAM = "Gram stream"
+"""The form in which the rows of Gram matrices are stacked, and all pairs are one product."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """Cost of one measure on representations of shape (n, p).
@@ -74,7 +78,7 @@ def factor_work(n: int, width: int, count: int, *, prepare: float = 0.0) -> Work
     rows = 1.0 * n * n * width
     stacked = rows_bytes(n)
     return Workload(
-        "Gram stream", why, prepare + rows, 1.0 * n * n, state, scratch, block_flops=rows, stack_bytes=stacked
+        GRAM_STREAM, why, prepare + rows, 1.0 * n * n, state, scratch, block_flops=rows, stack_bytes=stacked
     )
 
 
@@ -83,9 +87,7 @@ def gram_work(n: int, p: int, *, passes: float) -> Workload:
     why = "the kernel matrix is not a product of small factors, so it is made once and compared entry by entry"
     matrix = FLOAT * n * n
     prepare = 1.0 * n * n * p + passes * n * n
-    return Workload(
-        "Gram stream", why, prepare, 1.0 * n * n, matrix, 5 * matrix, streams=True, stack_bytes=rows_bytes(n)
-    )
+    return Workload(GRAM_STREAM, why, prepare, 1.0 * n * n, matrix, 5 * matrix, streams=True, stack_bytes=rows_bytes(n))
 
 
 def spectral_work(n: int, q: int, form: str, why: str, *, prepare: float, vectors: bool = False) -> Workload:

@@ -70,12 +70,18 @@ class Gram(NamedTuple):
     values: Array
     factored: bool = True
 
-    def rows(self, start: int, stop: int) -> Array:
-        """Return K[start:stop, :stop]."""
+    def part(self, rows: slice, columns: slice) -> Array:
+        """Return K[rows, columns]."""
         if not self.factored:
-            return self.values[start:stop, :stop]
-        xp = array_namespace(self.values)
-        return self.values[start:stop] @ xp.matrix_transpose(self.values[:stop])
+            return self.values[rows, columns]
+        return self.values[rows] @ array_namespace(self.values).matrix_transpose(self.values[columns])
+
+    def write_part(self, out: Array, rows: slice, columns: slice) -> None:
+        """Write K[rows, columns] into `out`, in NumPy without a copy on the way."""
+        if self.factored and is_numpy_array(out):
+            np.matmul(self.values[rows], self.values[columns].T, out=out)
+        else:
+            out[...] = self.part(rows, columns)
 
 
 # ---- inner products of Gram matrices ---------------------------------------------------------------------------------
@@ -132,8 +138,7 @@ def _stream_energies(first: Sequence[Gram], second: Sequence[Gram] | None, n: in
     left = GramSource(len(first), first.__getitem__)
     right = None if second is None else GramSource(len(second), second.__getitem__)
     total = np.zeros((len(first), len(first if second is None else second)))
-    block = BLOCK if on_cpu(first[0].values) else 4 * BLOCK
-    for segment in segments(n, left.size + (right.size if right else 0), stack_bytes(), block):
+    for segment in segments(n, left.size + (right.size if right else 0), stack_bytes()):
         total += segment_energies(left, right, segment).cross
     return total
 
@@ -145,28 +150,61 @@ class GramSource(NamedTuple):
     make: Callable[[int], Gram]
 
 
-Segment = Sequence[tuple[int, int]]
-"""Blocks of stimuli (start, stop): the part of a Gram matrix in rows start..stop up to column stop."""
+class Segment(NamedTuple):
+    """The part of a symmetric matrix in rows start..stop, of each row what lies left of the diagonal."""
+
+    start: int
+    stop: int
+
+    @property
+    def parts(self) -> list[tuple[slice, slice]]:
+        """Rectangles (rows, columns) that cover the segment, those on the diagonal first.
+
+        These are squares of at most `BLOCK` in which both halves are covered.
+        """
+        left = [(slice(self.start, self.stop), slice(0, self.start))] if self.start else []
+        return sorted([*left, *_triangle(self.start, self.stop)], key=lambda part: part[0] != part[1])
+
+    @property
+    def on_diagonal(self) -> int:
+        """How many entries the squares on the diagonal hold."""
+        return sum(_area(rows, columns) for rows, columns in self.parts if rows == columns)
+
+    @property
+    def entries(self) -> int:
+        """How many entries the rectangles hold."""
+        return sum(_area(*part) for part in self.parts)
 
 
-def segments(n: int, count: int, memory: int, block: int = BLOCK) -> list[list[tuple[int, int]]]:
-    """Return the blocks of all stimuli, grouped so that the stacked rows of `count` Gram matrices fit into `memory`.
+def _area(rows: slice, columns: slice) -> int:
+    return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
-    Blocks shrink where not even one of the last stimuli fits, which is the widest; on an accelerator they are larger than
-    here, since launching small products takes longer than they do.
+
+def _triangle(start: int, stop: int) -> Iterator[tuple[slice, slice]]:
+    """Iterate over rectangles that cover the lower triangle of rows and columns start..stop."""
+    if stop - start <= BLOCK:
+        yield slice(start, stop), slice(start, stop)
+        return
+    middle = start + BLOCK * math.ceil((stop - start) / (2 * BLOCK))
+    yield slice(middle, stop), slice(start, middle)
+    yield from _triangle(start, middle)
+    yield from _triangle(middle, stop)
+
+
+def segments(n: int, count: int, memory: int) -> list[Segment]:
+    """Return all rows of n x n matrices in segments, such that those of `count` matrices fit into `memory` bytes.
+
+    Segments end at multiples of `BLOCK`, or of less where not even so few of the last rows fit, which are the widest.
     """
-    block = max(1, min(block, memory // (8 * count * n)))
-    found: list[list[tuple[int, int]]] = []
-    room = 0
-    for start in range(0, n, block):
-        stop = min(start + block, n)
-        size = 8 * count * (stop - start) * stop
-        if not found or size > room:
-            found.append([])
-            room = memory
-        found[-1].append((start, stop))
-        room -= size
-    return found
+    step = max(1, min(BLOCK, memory // (8 * count * n)))
+    found: list[Segment] = []
+    start = end = 0
+    for stop in (*range(step, n, step), n):
+        if end > start and 8 * count * Segment(start, stop).entries > memory:
+            found.append(Segment(start, end))
+            start = end
+        end = stop
+    return [*found, Segment(start, n)]
 
 
 class Energies(NamedTuple):
@@ -187,21 +225,35 @@ class StreamingMeasure(Protocol):
     """A measure whose values follow from inner products of Gram matrices that are never all at hand."""
 
     def stream_gram(self, x: Array) -> tuple[Gram, Any]:
-        """Return the Gram matrix of one representation, and a small state for `finish_stream`."""
+        """Return the Gram matrix of one representation, and a small state."""
 
-    def finish_stream(self, energies: Energies, first: Sequence[Any], second: Sequence[Any]) -> Findings:
-        """Return the values of all pairs from the inner products."""
+    def finish_state(self, state: Any, own: float) -> Any:
+        """Return the state with its ⟨K, K⟩, or raise a DegenerateError."""
+
+    def finish_stream(self, cross: Matrix, first: Sequence[Any], second: Sequence[Any]) -> Findings:
+        """Return the values of all pairs of finished states from their ⟨K, L⟩."""
 
 
 def segment_energies(first: GramSource, second: GramSource | None, segment: Segment) -> Energies:
     """Return what one segment of the Gram matrices contributes to their inner products.
 
-    One row a Gram matrix, one product. What lies left of a block counts twice, since the matrices are symmetric.
+    One row a Gram matrix, one product. What lies off the diagonal counts twice, since the matrices are symmetric.
     """
     left = _stacked_rows(first, segment)
-    right = left if second is None else _stacked_rows(second, segment)
-    own = [_row_energies(side) for side in ((left,) if second is None else (left, right))]
-    return Energies(_products(left, None if second is None else right), own[0], own[-1])
+    right = None if second is None else _stacked_rows(second, segment)
+    total = Energies.zeros(first.size, (second or first).size)
+    edge, width = segment.on_diagonal, int(left.shape[1])
+    for times, columns in ((1, slice(0, edge)), (2, slice(edge, width))):
+        if columns.start < columns.stop:
+            found = _energies(left[:, columns], None if right is None else right[:, columns])
+            total = Energies(*(old + times * new for old, new in zip(total, found, strict=True)))
+    return total
+
+
+def _energies(left: Array, right: Array | None) -> Energies:
+    """Return the inner products of the rows of one or two matrices, and their squared norms."""
+    own = [_row_energies(side) for side in (left, right) if side is not None]
+    return Energies(_products(left, right), own[0], own[-1])
 
 
 def _pieces(x: Array) -> list[slice]:
@@ -249,30 +301,30 @@ def _products(left: Array, right: Array | None) -> Matrix:
 
 def _stacked_rows(source: GramSource, segment: Segment) -> Array:
     """Return the segment of every Gram matrix as one row each; no second copy of the stack is made where it can."""
-    example = source.make(0).values
+    start = source.make(0)  # its type is that of all
+    example = start.values
     xp = array_namespace(example)
+    parts = segment.parts
+
+    def gram(r: int) -> Gram:
+        return source.make(r) if r else start
+
     if is_jax_array(example):  # cannot be written to
-        rows = ([_doubled(source.make(r).rows(*at), at[0]) for at in segment] for r in range(source.size))
-        return xp.stack([xp.concat([xp.reshape(part, (-1,)) for part in parts]) for parts in rows])
-    sizes = [(stop - start) * stop for start, stop in segment]
-    stack = xp.empty((source.size, sum(sizes)), dtype=example.dtype, device=example.device)
+        return xp.stack(
+            [xp.concat([xp.reshape(gram(r).part(*part), (-1,)) for part in parts]) for r in range(source.size)]
+        )
+    stack = xp.empty((source.size, segment.entries), dtype=example.dtype, device=example.device)
 
     def fill(r: int) -> None:
-        gram, offset = source.make(r), 0
-        for (start, stop), size in zip(segment, sizes, strict=True):
-            rows = stack[r, offset : offset + size].reshape(stop - start, stop)
-            rows[...] = gram.rows(start, stop)
-            rows[:, :start] *= math.sqrt(2)
+        found, offset = gram(r), 0
+        for rows, columns in parts:
+            size = _area(rows, columns)
+            out = stack[r, offset : offset + size].reshape(rows.stop - rows.start, columns.stop - columns.start)
+            found.write_part(out, rows, columns)
             offset += size
 
     parallel(fill, range(source.size), threaded=is_numpy_array(stack))
     return stack
-
-
-def _doubled(rows: Array, start: int) -> Array:
-    """Return Gram rows with √2 on what counts twice."""
-    xp = array_namespace(rows)
-    return xp.concat([rows[:, :start] * math.sqrt(2), rows[:, start:]], axis=1)
 
 
 def stacked_products(first: Sequence[Array], second: Sequence[Array]) -> Matrix:

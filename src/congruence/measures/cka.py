@@ -15,7 +15,7 @@ from congruence.errors import Caveat, DegenerateError
 from congruence.measures._base import Findings, Measure, register
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.measures._work import Workload, factor_work, gram_work
-from congruence.measures.block import Energies, Gram, Matrix, cross_energies, same_states
+from congruence.measures.block import Gram, Matrix, cross_energies, same_states
 from congruence.validate import Array, Interval, require_same_n
 
 KORNBLITH = Reference(
@@ -194,20 +194,14 @@ class CKA(Measure[CKAState]):
         state = self._bare_state(values, factored=factored, p=p)
         return Gram(values, factored), state._replace(values=values[:, :0])
 
-    def finish_stream(self, energies: Energies, first: Sequence[CKAState], second: Sequence[CKAState]) -> Findings:
+    def finish_state(self, state: CKAState, own: float) -> CKAState:
+        """Return the state with ‖K‖_F² = `own` and what follows from it."""
+        value = self.require_self_similarity(self._corrected(own, state, state), own, state)
+        return state._replace(frobenius=math.sqrt(own), self_similarity=value)
+
+    def finish_stream(self, cross: Matrix, first: Sequence[CKAState], second: Sequence[CKAState]) -> Findings:
         """Return values and caveats from the inner products that a stream has summed up."""
-        complete = []
-        for side, own in ((first, energies.own_first), (second, energies.own_second)):
-            similar = self._corrected_own(own, side)
-            complete.append(
-                [
-                    s._replace(frobenius=math.sqrt(full), self_similarity=self.require_self_similarity(value, full, s))
-                    for s, full, value in zip(side, own, similar, strict=True)
-                ]
-            )
-        left, right = complete
-        values = self._normalised(energies.cross, left, right)
-        return Findings(values, self._flagged(left, right))
+        return Findings(self._normalised(cross, first, second), self._flagged(first, second))
 
     def _normalised(self, cross: Matrix, first: Sequence[CKAState], second: Sequence[CKAState]) -> Matrix:
         """Return the estimator's values from tr(K L) of all pairs."""
@@ -216,13 +210,6 @@ class CKA(Measure[CKAState]):
         on_diagonal, on_traces = self.corrections(diagonals_a.shape[1])
         values = cross + on_diagonal * (diagonals_a @ diagonals_b.T) + on_traces * np.outer(traces_a, traces_b)
         return np.asarray(np.clip(values / np.sqrt(np.outer(own_a, own_b)), *self.info.range), dtype=np.float64)
-
-    def _corrected_own(self, full: Matrix, states: Sequence[CKAState]) -> Matrix:
-        """Return the estimator's ⟨K, K⟩ of some states from tr(K K)."""
-        diagonals, traces, _ = _moments(states)
-        on_diagonal, on_traces = self.corrections(diagonals.shape[1])
-        own: Matrix = full + on_diagonal * np.sum(diagonals**2, axis=1) + on_traces * traces**2
-        return own
 
     def workload(self, n: int, p: int, count: int) -> Workload:
         """Return the cost: factors for narrow data with the linear and cosine kernels, kernel matrices otherwise."""

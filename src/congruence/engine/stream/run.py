@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from congruence.engine.assemble import assemble
-from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row
+from congruence.engine.job import Cell, Job, OnError, Pairs, Progress, Row, Wanted
 from congruence.engine.stream.budget import Budget
 from congruence.engine.stream.scan import Scanner
 from congruence.engine.stream.source import Stream, require_same_stimuli
 from congruence.engine.stream.work import Work
-from congruence.engine.tiles import Wanted
 from congruence.errors import ParameterError
 from congruence.measures import Measure
 from congruence.results import Comparison

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from congruence import validate
+from congruence.engine.handling import describe
 from congruence.engine.job import OnError, Progress
 from congruence.engine.stream.moments import CompensatedSum, Frame, Moments, Pair
 from congruence.engine.stream.source import Stream, Values, ahead
 from congruence.engine.stream.values import Alignment, Side
-from congruence.engine.tiles import describe
 from congruence.errors import CongruenceError, InputError, StoreError
 
 Chunks = dict[int, Values]

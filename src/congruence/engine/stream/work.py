@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from congruence.engine.job import Cell, Job, OnError, Row
+from congruence.engine.handling import describe
+from congruence.engine.job import Cell, Job, OnError, Row, Wanted, rows_of
 from congruence.engine.stream.moments import Pair
 from congruence.engine.stream.scan import Residual, Scanner
 from congruence.engine.stream.sums import Sums, gather
 from congruence.engine.stream.values import DistanceForm, Factor, Form, form_of
-from congruence.engine.tiles import Wanted, describe, rows_of
 from congruence.errors import CongruenceError
 from congruence.measures import Finding, Measure
 
