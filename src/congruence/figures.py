@@ -305,7 +305,12 @@ def curves(
         (line,) = ax.plot(one.x, one.y, marker="o", markersize=4, linewidth=1.6, label=one.label)
         if one.low is not None and one.high is not None:
             ax.fill_between(one.x, one.low, one.high, color=line.get_color(), alpha=0.2, linewidth=0)
-    return _finished(ax, xlabel, ylabel, title, log, legend=any(one.label for one in series))
+    _finished(ax, xlabel, ylabel, title, log, legend=any(one.label for one in series))
+    places = sorted({float(x) for one in series for x in one.x})
+    if "x" in log and len(places) <= 10:  # the places themselves, and no powers of ten between them
+        ax.set_xticks(places, [f"{place:g}" for place in places])
+        ax.set_xticks([], minor=True)
+    return ax
 
 
 def points(
@@ -330,7 +335,8 @@ def points(
         ax.scatter(one.x, one.y, s=12, alpha=0.7, linewidths=0, label=one.label)
     if slope is not None:
         low, high = ax.get_xlim()
-        ends = np.linspace(max(low, 0), high, 50)
+        smallest = min(float(np.min(one.x)) for one in series)
+        ends = np.geomspace(smallest, high, 50) if "x" in log else np.linspace(max(low, 0), high, 50)
         ax.plot(ends, slope * ends, color="black", linewidth=1, linestyle="--")
     return _finished(ax, xlabel, ylabel, title, log, legend=any(one.label for one in series))
 

@@ -104,6 +104,6 @@ class BoundTrained(Study):
             rows = [row for row in tables["pairs"] if row["norm"] == norm]
             label = f"norms {norm:g}" if norm else "free norms"
             series.append(figures.Series(label, column(rows, "d_llv"), column(rows, "d_fg")))
-        ax = figures.points(series, xlabel="d_LLV", ylabel="d_fg", title=self.title, slope=4)
-        ax.set_ylim(top=1.05)
+        ax = figures.points(series, xlabel="d_LLV", ylabel="d_fg", title=self.title, slope=4, log="x")
+        ax.set_ylim(-0.02, 1.05)
         figures.save_figure(ax, folder / "bound-trained.png")

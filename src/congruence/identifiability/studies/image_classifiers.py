@@ -16,7 +16,7 @@ from congruence.identifiability.studies._pairs import column, over_the_line
 from congruence.studies import Row, Study, Tables, Tier, Verdict, register
 
 SHOWN = 300
-"""Test images whose embeddings are kept for the pictures."""
+"""Test images whose embeddings are kept for the pictures, from all over the set: it may be sorted by class."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,12 @@ def _spearman(rows: Sequence[Row], name: str, other: str = "d_fg") -> float | No
 
 
 def _points(f: Matrix, g: Matrix, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> list[Row]:
-    """Return the first embeddings and all unembeddings of two-dimensional networks, labelled by the true label."""
+    """Return some embeddings and all unembeddings of two-dimensional networks, labelled by the true label."""
     rows: list[Row] = []
+    shown = np.linspace(0, len(labels) - 1, min(SHOWN, len(labels))).astype(int)
     for model in range(len(f)):
         for side, values, names in (
-            ("embedding", f[model][:SHOWN], labels[:SHOWN]),
+            ("embedding", f[model][shown], labels[shown]),
             ("unembedding", g[model], range(g.shape[1])),
         ):
             for (x, y), label in zip(values.tolist(), names, strict=True):

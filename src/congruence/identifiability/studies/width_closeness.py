@@ -124,7 +124,7 @@ class WidthCloseness(Study):
                 series.append(
                     figures.Series(f"{classes} classes", column(usable, "width"), column(usable, name), *ends)
                 )
-            ax = figures.curves(series, xlabel="width", ylabel=f"mean {name}", title=self.title, log="x")
+            ax = figures.curves(series, xlabel="width", ylabel=f"mean {name}", title="Distance of two seeds", log="x")
             figures.save_figure(ax, folder / f"width-{name}.png")
 
 
