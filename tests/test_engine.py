@@ -24,7 +24,7 @@ from congruence.errors import (
     UnknownNameError,
 )
 from congruence.measures import REGISTRY, Measure, MeasureInfo, measure
-from congruence.measures.block import BLOCK, Gram, cross_energies, segments
+from congruence.measures.block import BLOCK, Gram, StreamingMeasure, cross_energies, segments
 from congruence.representation import Deferred, Origin, Representation
 from congruence.results import Comparison
 
@@ -196,6 +196,17 @@ def test_a_norm_that_vanishes_once_it_is_summed_fails_one_representation() -> No
     assert float(matrix.sel(a="layer0", b="layer1")) == pytest.approx(
         float(alone.sel(a="layer0", b="layer1")), abs=1e-13
     )
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if isinstance(v, StreamingMeasure)], ids=str)
+@pytest.mark.parametrize("p", [20, 60, 130])
+def test_small_states_of_a_stream_hold_no_matrix(variant: Any, p: int) -> None:
+    (given,) = representations(100, (p,))
+    _, state = variant.stream_gram(given.values)
+    arrays = [part for part in state if isinstance(part, np.ndarray)]
+    assert arrays
+    assert all(array.nbytes <= 8 * 100 for array in arrays)
+    assert all(array.base is None or array.base.nbytes <= 8 * 100 for array in arrays)  # a view would keep it all
 
 
 def test_small_groups_equal_one_tile() -> None:

@@ -170,6 +170,31 @@ def test_image_classifiers(done):
     assert study.judge(None, tables).outcome == "not reproduced"
 
 
+def test_closeness_in_what(done):
+    run = done("closeness-in-what")
+    assert [row["distance"] for row in run.summary] == ["d_cca_f", "d_fg"]
+    assert all(row["pairs"] == 6 and -1 <= row["spearman_kl"] <= 1 for row in run.summary)
+    assert figures_of(run) == {"by-d_llv.png", "by-kl.png"}
+
+
+def test_closeness_in_what_is_judged_by_its_intervals():
+    study, rng = studies.study("closeness-in-what"), np.random.default_rng(0)
+    models = [{"population": "nets", "model": k, "accuracy": 0.9, "diverse": 1} for k in range(10)]
+    pairs = []
+    for a in range(10):
+        for b in range(a + 1, 10):
+            true, noise = rng.uniform(size=2)
+            row = {"population": "nets", "a": a, "b": b, "d_cca_f": true, "d_fg": true}
+            pairs.append({**row, "d_llv": true, "kl": noise, "d_logit": true})
+    (line, _) = study.summarise(None, {"pairs": pairs, "models": models})
+    assert line["spearman_d_llv"] == pytest.approx(1)
+    assert line["gain"] == pytest.approx(1 - line["spearman_kl"])
+    assert line["gain_low"] < line["gain"] < line["gain_high"]
+    assert study.judge(None, {"pairs": pairs, "models": models}).outcome == "reproduced"
+    swapped = [{**row, "d_llv": row["kl"], "kl": row["d_llv"]} for row in pairs]
+    assert study.judge(None, {"pairs": swapped, "models": models}).outcome == "not reproduced"
+
+
 def test_distillation(done):
     run = done("distillation")
     assert [row["loss"] for row in run.summary] == ["kl", "l1", "l2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -40,28 +41,44 @@ class Summary:
     pair: tuple[str, str] = ("", "")
     level: tuple[float, float] | None = None
 
-    def joined(self, other: Summary) -> Summary:
-        """Return this entry with the pairs of another of the same code."""
-        levels = [*(self.level or ()), *(other.level or ())]
-        return replace(self, count=self.count + other.count, level=(min(levels), max(levels)) if levels else None)
-
 
 def summarise(result: Comparison) -> list[Summary]:
     """Return the caveats of a result, one entry per measure and code."""
-    found: dict[tuple[str, str], Summary] = {}
+    found: list[Summary] = []
+    a, b = result.a, result.b
     for label in result.measures:
         cells = coded(result.dataset["warnings"].sel(measure=label).values)
         total = int((result.dataset["status"].sel(measure=label) == "ok").sum())
-        codes, first, counts = np.unique(cells.codes.ravel(), return_index=True, return_counts=True)
-        for code, place, count in zip(codes, first, counts, strict=True):
-            i, j = divmod(int(place), len(result.b))
-            for caveat in read_caveats(cells.values[code]):
-                level = None if caveat.level is None else (caveat.level, caveat.level)
-                pair = (result.a[i], result.b[j])
-                entry = Summary(label, caveat.code, caveat.text, int(count), total, pair, level)
-                before = found.get((label, caveat.code))
-                found[label, caveat.code] = entry if before is None else before.joined(entry)
-    return list(found.values())
+        first, counts = (
+            part.tolist() for part in np.unique(cells.codes.ravel(), return_index=True, return_counts=True)[1:]
+        )
+        tallies: dict[str, _Tally] = {}
+        for text, place, count in zip(cells.values, first, counts, strict=True):  # in order of appearance
+            for caveat in read_caveats(text):
+                tallies.setdefault(caveat.code, _Tally(caveat, place)).add(caveat, count)
+        for code, tally in tallies.items():
+            i, j = divmod(tally.place, len(b))
+            found.append(Summary(label, code, tally.first.text, tally.count, total, (a[i], b[j]), tally.level))
+    return found
+
+
+class _Tally:
+    """How many pairs have a caveat of one code, and the levels it names; there may be a different one for every pair."""
+
+    def __init__(self, first: Caveat, place: int) -> None:
+        self.first, self.place, self.count = first, place, 0
+        self._low, self._high = math.inf, -math.inf
+
+    def add(self, caveat: Caveat, count: int) -> None:
+        """Count the pairs of one caveat."""
+        self.count += count
+        if caveat.level is not None:
+            self._low, self._high = min(self._low, caveat.level), max(self._high, caveat.level)
+
+    @property
+    def level(self) -> tuple[float, float] | None:
+        """Least and greatest level, if any is known."""
+        return None if self._low > self._high else (self._low, self._high)
 
 
 def warn_of(notes: Sequence[Caveat], result: Comparison) -> None:

@@ -21,18 +21,17 @@ def assemble(job: Job, rows: Mapping[tuple[str, str], Mapping[str, Cell]], prove
     for m, measure in enumerate(job.measures):
         mirror = job.within and measure.info.symmetric
         for i, representation in enumerate(job.a):
-            for name, cell in rows.get((measure.label, representation.name), {}).items():
-                j = place[name]
-                for at in {(m, i, j), (m, j, i)} if mirror else {(m, i, j)}:
-                    if job.wanted[at[1:]]:
-                        value[at], status[at], reason[at], seconds[at] = (
-                            cell.value,
-                            cell.status,
-                            cell.reason,
-                            cell.seconds,
-                        )
-                        if cell.caveats:
-                            caveats[at] = cell.caveats
+            cells = rows.get((measure.label, representation.name), {})
+            found, columns = list(cells.values()), np.array([place[name] for name in cells], dtype=np.intp)
+            here = np.full_like(columns, i)
+            for first, second in ((here, columns), (columns, here))[: 2 if mirror else 1]:
+                asked = np.flatnonzero(job.wanted[first, second])
+                at = (m, first[asked], second[asked])
+                chosen = [found[k] for k in asked]
+                value[at], seconds[at] = [cell.value for cell in chosen], [cell.seconds for cell in chosen]
+                status[at], reason[at] = [cell.status for cell in chosen], [cell.reason for cell in chosen]
+                flagged = [(k, cell.caveats) for k, cell in zip(asked, chosen, strict=True) if cell.caveats]
+                caveats.update(((m, int(first[k]), int(second[k])), reasons) for k, reasons in flagged)
     return Comparison.build(
         job.measures,
         [r.name for r in job.a],

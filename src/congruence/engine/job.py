@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ def is_large(size: int, *, bounded: bool = False) -> bool:
     return size > (min(LARGE_BYTES, BOUNDED_BYTES) if bounded else LARGE_BYTES)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One number of the result: the value for a pair and a measure, or why there is none."""
 
     value: float = float("nan")

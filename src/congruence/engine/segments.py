@@ -124,9 +124,8 @@ def _cells(
     findings = measure.finish_stream(
         cross[np.ix_(rows, columns)], [supply.states[i] for i in rows], [supply.states[job.b_index(j)] for j in columns]
     )
-    places = np.argwhere(wanted[np.ix_(rows, columns)]).tolist()
-    seconds = (time.perf_counter() - start) / max(len(places), 1)
-    for r, c in places:
-        caveats = findings.caveats.get((r, c), ())
-        found[rows[r], columns[c]] = Cell(float(findings.values[r, c]), "ok", "", caveats, seconds)
+    places = np.nonzero(wanted[np.ix_(rows, columns)])
+    seconds = (time.perf_counter() - start) / max(len(places[0]), 1)
+    for r, c, value in zip(*(part.tolist() for part in (*places, findings.values[places])), strict=True):
+        found[rows[r], columns[c]] = Cell(value, "ok", "", findings.caveats.get((r, c), ()), seconds)
     return found

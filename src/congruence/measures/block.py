@@ -33,7 +33,10 @@ CROSS_BYTES = 32_000_000
 """How much of a wide product is held at once; fixed, since every core holds one and last bits may depend on it."""
 
 PIECE = 4096
-"""How many products of float32 are summed in float32 before the sum goes on in float64."""
+"""How many products are summed at once: those of float32 in float32, before the sum goes on in float64."""
+
+SUMS_BYTES = 100_000_000
+"""How much memory the sums may take that several cores add up apart."""
 
 _stack_bytes: ContextVar[int] = ContextVar("_stack_bytes", default=STACK_BYTES)
 
@@ -270,33 +273,28 @@ def _row_energies(rows: Array) -> Matrix:
     return np.asarray(linalg.to_numpy(sum(xp.astype(part, xp.float64, copy=False) for part in parts)))
 
 
-def _row_products(left: Array, right: Array) -> Array:
-    """Return the inner products of the rows of two matrices, in float64 on their device."""
-    xp = array_namespace(left, right)
-    parts = (left[:, piece] @ xp.matrix_transpose(right[:, piece]) for piece in _pieces(left))
-    return sum(xp.astype(part, xp.float64, copy=False) for part in parts)
-
-
 def _products(left: Array, right: Array | None) -> Matrix:
     """Return the inner products of the rows of one or two matrices, in float64.
 
-    On the CPU block by block over the cores; the blocks depend on the number of rows alone, and so do the last bits.
+    Few rows of very many columns: on the CPU columns are shared out, in pieces that a cache holds, to a number of sums
+    that depends on the number of rows alone, and so do the last bits.
     """
     others = left if right is None else right
+    xp = array_namespace(left, others)
     if not is_numpy_array(left):
-        return np.asarray(linalg.to_numpy(_row_products(left, others)))
-    result = np.empty((left.shape[0], others.shape[0]))
-    edge = 32 if max(result.shape) < 512 else 128
-    starts = [range(0, size, edge) for size in result.shape]
+        parts = (left[:, piece] @ xp.matrix_transpose(others[:, piece]) for piece in _pieces(left))
+        return np.asarray(linalg.to_numpy(sum(xp.astype(part, xp.float64, copy=False) for part in parts)))
+    width = 4 * PIECE if left.dtype == np.float64 else PIECE
+    pieces = range(0, left.shape[1], width)
+    shares = min(len(pieces), max(4, SUMS_BYTES // (8 * left.shape[0] * others.shape[0])), 64)
 
-    def fill(at: tuple[int, int]) -> None:
-        i, j = at
-        result[i : i + edge, j : j + edge] = _row_products(left[i : i + edge], others[j : j + edge])
-        if right is None and i != j:
-            result[j : j + edge, i : i + edge] = result[i : i + edge, j : j + edge].T
+    def share(k: int) -> Matrix:
+        total = np.zeros((left.shape[0], others.shape[0]))
+        for start in pieces[len(pieces) * k // shares : len(pieces) * (k + 1) // shares]:
+            total += left[:, start : start + width] @ others[:, start : start + width].T
+        return total
 
-    parallel(fill, [(i, j) for i in starts[0] for j in starts[1] if right is not None or j >= i])
-    return result
+    return np.asarray(sum(parallel(share, range(shares))))
 
 
 def _stacked_rows(source: GramSource, segment: Segment) -> Array:

@@ -186,13 +186,17 @@ class CKA(Measure[CKAState]):
         flagged = np.outer(ratio_a, ratio_b) / (n - 1) >= BIAS_LEVEL
         if self.kernel in {"linear", "cosine"}:
             flagged |= wide_a[:, None] | wide_b[None, :]
-        return {(int(i), int(j)): self.caveats(first[i], second[j]) for i, j in np.argwhere(flagged)}
+        if same_states(first, second):
+            found = {(i, j): self.caveats(first[i], first[j]) for i, j in np.argwhere(np.triu(flagged)).tolist()}
+            return {**{(j, i): reasons for (i, j), reasons in found.items()}, **found}
+        return {(i, j): self.caveats(first[i], second[j]) for i, j in np.argwhere(flagged).tolist()}
 
     def stream_gram(self, x: Array) -> tuple[Gram, CKAState]:
         """Return the centred Gram matrix, and a state without it and without the norm, which a stream finds by itself."""
         values, factored, p = self._centred_gram(x, whole=False)
         state = self._bare_state(values, factored=factored, p=p)
-        return Gram(values, factored), state._replace(values=values[:, :0])
+        nothing = array_namespace(values).zeros((state.n, 0), dtype=values.dtype, device=values.device)
+        return Gram(values, factored), state._replace(values=nothing)  # and no view, which would keep all of it
 
     def finish_state(self, state: CKAState, own: float) -> CKAState:
         """Return the state with ‖K‖_F² = `own` and what follows from it."""
@@ -253,7 +257,7 @@ class CKA(Measure[CKAState]):
     def _bare_state(self, values: Array, *, factored: bool, p: int) -> CKAState:
         """Return a state whose norms are still to be found."""
         xp = array_namespace(values)
-        diagonal = linalg.row_squares(values) if factored else xp.linalg.diagonal(values)
+        diagonal = linalg.row_squares(values) if factored else xp.asarray(xp.linalg.diagonal(values), copy=True)
         return CKAState(values, factored, diagonal, float(xp.sum(diagonal, dtype=xp.float64)), 1.0, 1.0, p)
 
     def require_self_similarity(self, own: float, full: float, state: CKAState) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,15 +14,56 @@ from congruence.errors import ShapeError, StoreError, UnknownNameError
 from congruence.representation import Ids, Origin, Representation
 from congruence.store import journal
 from congruence.store.chunks import ChunkedArray
-from congruence.store.folder import open_folder
+from congruence.store.folder import Folder, open_folder
 from congruence.store.layout import (
     FORMAT_VERSION,
+    ROOT,
     Document,
     read_description,
     read_root,
     spec_of,
 )
 from congruence.validate import closest
+
+
+class _Metadata(NamedTuple):
+    """What a store says of all layers together; shared by those who read it, and never changed."""
+
+    root: Document
+    batches: Sequence[journal.Batch]
+    ids: Ids | None
+    paths: dict[str, str]
+    position: dict[str, int]
+
+
+_known: dict[str, tuple[list[bytes | None], _Metadata]] = {}
+"""The bytes that the metadata of the last few stores were read from, by path: whoever reads a layer opens its store
+anew, and with a thousand layers verifying that takes longer than reading one."""
+
+
+def _metadata(folder: Folder) -> _Metadata:
+    """Return the verified metadata of a store; where not a byte has changed, those that were read before."""
+    before = _metadata_bytes(folder)
+    seen, found = _known.get(folder.label, (None, None))
+    if found is not None and seen == before:
+        return found
+    root = read_root(folder)
+    batches = journal.read_journal(folder, complete=bool(root["complete"]))
+    if root["complete"] and journal.stimuli(batches) != root["n"]:
+        raise journal.altered_journal(folder)
+    ids = journal.all_ids(batches)
+    position = {name: place for place, name in enumerate(root["columns"])}
+    stimuli = None if ids is None else np.asarray(ids, dtype=np.str_)
+    found = _Metadata(root, batches, stimuli, dict(root["layers"]), position)
+    if root["complete"] and _metadata_bytes(folder) == before:  # nobody replaced it meanwhile
+        _known[folder.label] = (before, found)
+        for label in list(_known)[:-4]:
+            _known.pop(label, None)
+    return found
+
+
+def _metadata_bytes(folder: Folder) -> list[bytes | None]:
+    return [folder.read(ROOT), folder.read(journal.JOURNAL_FILE)]
 
 
 class Activations(Mapping[str, Representation]):
@@ -45,21 +86,14 @@ class Activations(Mapping[str, Representation]):
 
     def __init__(self, path: str | Path, allow_incomplete: bool = False) -> None:
         self._folder = open_folder(path)
-        self._root = read_root(self._folder)
+        self._root, self._batches, self._ids, self._paths, self._position = _metadata(self._folder)
         if not self.complete and not allow_incomplete:
             message = (
                 f"{self.path} is incomplete: its run was interrupted or is still going on. Finish it first: "
                 "extract the same again with resume=True."
             )
             raise StoreError(message)
-        self._batches = journal.read_journal(self._folder, complete=self.complete)
-        if self.complete and journal.stimuli(self._batches) != self._root["n"]:
-            raise journal.altered_journal(self._folder)
-        self._paths: dict[str, str] = dict(self._root["layers"])
-        self._position = {name: place for place, name in enumerate(self._root["columns"])}
         self._descriptions: dict[str, Document] = {}
-        found = journal.all_ids(self._batches)
-        self._ids = None if found is None else np.asarray(found, dtype=np.str_)
 
     # ---- the run -------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -139,7 +138,7 @@ class Work:
         self._refine(self._near(places, states, sums))
         seconds = (time.perf_counter() - start) / max(len(places), 1)
         for place in places:
-            self._cells[place] = replace(self._cells[place], seconds=seconds)
+            self._cells[place] = self._cells[place]._replace(seconds=seconds)
         return self._rows(group)
 
     def _prepared(self, places: Sequence[Place], sums: Sums) -> States:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from congruence.identifiability.studies import (
     bound_constructed,
     bound_trained,
+    closeness_in_what,
     distillation,
     image_classifiers,
     kl_to_zero,
@@ -14,6 +15,7 @@ from congruence.identifiability.studies import (
 __all__ = [
     "bound_constructed",
     "bound_trained",
+    "closeness_in_what",
     "distillation",
     "image_classifiers",
     "kl_to_zero",

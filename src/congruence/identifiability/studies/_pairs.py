@@ -59,35 +59,47 @@ def over_the_line(rows: Sequence[Row]) -> int:
 
 def pair_interval(values: Matrix, pairs: Sequence[tuple[int, int]], seed: int = 0) -> tuple[float, float]:
     """Return a 95 % interval of the mean over pairs of networks, by drawing networks with replacement."""
-    return _interval(_pair_means(values, pairs, seed))
+    return interval(_pair_means(values, pairs, seed))
 
 
 def difference_interval(
     first: tuple[Matrix, Sequence[tuple[int, int]]], second: tuple[Matrix, Sequence[tuple[int, int]]]
 ) -> tuple[float, float]:
     """Return a 95 % interval of the difference of two means over pairs, networks drawn anew on both sides."""
-    return _interval(_pair_means(*first, seed=0) - _pair_means(*second, seed=1))
+    return interval(_pair_means(*first, seed=0) - _pair_means(*second, seed=1))
 
 
 def mean_interval(values: Matrix, statistic: Callable[..., Any] = np.mean, seed: int = 0) -> tuple[float, float]:
     """Return a 95 % interval of a statistic of independent values, by drawing them with replacement."""
     rng = np.random.default_rng(seed)
     drawn = values[rng.integers(len(values), size=(BOOTSTRAPS, len(values)))]
-    return _interval(statistic(drawn, axis=1))
+    return interval(statistic(drawn, axis=1))
 
 
-def _pair_means(values: Matrix, pairs: Sequence[tuple[int, int]], seed: int) -> Matrix:
-    """Return the mean over pairs for every draw of networks; a pair counts as often as both of its networks were drawn."""
+def drawn_pairs(pairs: Sequence[tuple[int, int]], draws: int, seed: int = 0) -> list[np.ndarray[Any, Any]]:
+    """Return the places of the pairs in every draw of networks, as often as both of its networks were drawn."""
+    return [np.repeat(np.arange(len(pairs)), weights) for weights in _weights(pairs, draws, seed)]
+
+
+def _weights(pairs: Sequence[tuple[int, int]], draws: int, seed: int) -> np.ndarray[Any, Any]:
+    """Return how often each pair counts in every draw of networks with replacement, shape (draws, pairs)."""
     names = sorted({member for pair in pairs for member in pair})
     place = np.array([[names.index(a), names.index(b)] for a, b in pairs])
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
-    weights = counts[:, place[:, 0]] * counts[:, place[:, 1]]
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    found: np.ndarray[Any, Any] = counts[:, place[:, 0]] * counts[:, place[:, 1]]
+    return found
+
+
+def _pair_means(values: Matrix, pairs: Sequence[tuple[int, int]], seed: int) -> Matrix:
+    """Return the mean over pairs for every draw of networks."""
+    weights = _weights(pairs, BOOTSTRAPS, seed)
     usable = weights.sum(axis=1) > 0
     found: Matrix = (weights[usable] @ values) / weights[usable].sum(axis=1)
     return np.resize(found, BOOTSTRAPS)
 
 
-def _interval(values: Matrix) -> tuple[float, float]:
+def interval(values: Matrix) -> tuple[float, float]:
+    """Return the ends of the middle 95 % of some values."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
