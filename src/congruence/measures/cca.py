@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._info import MeasureInfo, Reference, both
 from congruence.measures._leading import leading_basis
-from congruence.measures._work import Workload, factor_work, spectral_work
+from congruence.measures._work import FLOAT, Workload, factor_work, spectral_work
 from congruence.measures.block import (
     Gram,
     Matrix,
@@ -35,11 +35,21 @@ Statistic = Literal["mean", "mean_squared"]
 class BasisState(NamedTuple):
     """An orthonormal basis of a column space.
 
-    basis : (n, r). `limited`: whether more components were asked for than the rank allows.
+    basis : (n, r).
+    limited : whether more components were asked for than the rank allows.
+    complement : (n, n - 1 - r), a basis of what is left of the centred space, where that is the smaller of both.
     """
 
     basis: Array
     limited: bool = False
+    complement: Array | None = None
+
+    @classmethod
+    def of(cls, basis: Array, statistic: Statistic, *, limited: bool = False) -> BasisState:
+        """Return the state of a basis, with the complement if the correlations of pairs are found from it."""
+        n, r = basis.shape
+        wanted = statistic == "mean" and n - 1 - r < r
+        return cls(basis, limited, linalg.complement(basis) if wanted else None)
 
     @property
     def n(self) -> int:
@@ -50,19 +60,6 @@ class BasisState(NamedTuple):
     def rank(self) -> int:
         """Number of directions r."""
         return int(self.basis.shape[1])
-
-
-class Subspace(NamedTuple):
-    """A basis (n, r) and, where r is more than half of n - 1, one of its complement (n, n - 1 - r) in the centred space."""
-
-    basis: Array
-    complement: Array | None
-
-    @classmethod
-    def of(cls, state: BasisState) -> Subspace:
-        """Return the subspace of a state, with its complement if that is the smaller one."""
-        small = state.n - 1 - state.rank < state.rank
-        return cls(state.basis, linalg.complement(state.basis) if small else None)
 
 
 @register
@@ -119,7 +116,7 @@ class CCA(Measure[BasisState]):
 
     def prepare(self, x: Array) -> BasisState:
         """Return an orthonormal basis of the centred column space."""
-        return BasisState(linalg.column_basis(linalg.unit_scale(self.checked(x))))
+        return BasisState.of(linalg.column_basis(linalg.unit_scale(self.checked(x))), self.statistic)
 
     def compare(self, a: BasisState, b: BasisState) -> float:
         """Return the mean of the canonical correlations."""
@@ -212,7 +209,8 @@ class SVCCA(Measure[BasisState]):
     def prepare(self, x: Array) -> BasisState:
         """Return the leading left singular vectors."""
         basis = leading_basis(linalg.unit_scale(self.checked(x)), self.kept)
-        return BasisState(basis, limited=self.components is not None and basis.shape[1] < self.components)
+        limited = self.components is not None and basis.shape[1] < self.components
+        return BasisState.of(basis, self.statistic, limited=limited)
 
     def kept(self, singular: Array) -> int:
         """Return how many directions are kept, of the singular values in descending order."""
@@ -273,7 +271,8 @@ def _work(n: int, p: int, count: int, statistic: Statistic) -> Workload:
         why = (
             f"ranks of {rank} on {n} stimuli: all but {left} directions are forced to meet, only the complements differ"
         )
-        return spectral_work(n, max(left, 1), "orthogonal complement", why, prepare=prepare + 4 / 3 * n**3)
+        work = spectral_work(n, max(left, 1), "orthogonal complement", why, prepare=prepare + 4 / 3 * n**3)
+        return replace(work, state_bytes=FLOAT * n * (n - 1), scratch_bytes=4 * FLOAT * n * (n - 1))
     why = "eigenvalues of the smaller product of two orthonormal bases"
     return spectral_work(n, rank, "thin factor", why, prepare=prepare)
 
@@ -285,15 +284,13 @@ def _averages(first: Sequence[BasisState], second: Sequence[BasisState], statist
         grams = [[Gram(state.basis) for state in side] for side in (first, second)]
         total = cross_energies(grams[0], None if same_states(first, second) else grams[1])
     else:
-        spaces = [Subspace.of(state) for state in first]
-        others = spaces if same_states(first, second) else [Subspace.of(state) for state in second]
         pairs = pairs_of(first, second, symmetric=True)
-        found = _correlation_sums([(spaces[i], others[j]) for i, j in pairs])
+        found = _correlation_sums([(first[i], second[j]) for i, j in pairs])
         total = spread(found, pairs, first, second)
     return np.clip(total / smaller, 0.0, 1.0)
 
 
-def _correlation_sums(pairs: Sequence[tuple[Subspace, Subspace]]) -> Matrix:
+def _correlation_sums(pairs: Sequence[tuple[BasisState, BasisState]]) -> Matrix:
     """Return Σ ρ for pairs of subspaces.
 
     Where both are large, r_a + r_b - (n - 1) correlations are 1 and the others are those of the complements, whose
