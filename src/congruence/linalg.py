@@ -354,21 +354,35 @@ def squared_distances(x: Array) -> Array:
     came, so that every distance is right to about 1e-13 of itself and ties can be told.
     """
     xp = array_namespace(x)
-    n = x.shape[0]
     centred = centre_columns(x)
-    squares = row_squares(centred)
-    norms = squares[:, None] + squares[None, :]
-    distances = centred @ xp.matrix_transpose(centred)  # BLAS makes it symmetric to the bit
-    distances *= -2
-    distances += norms
-    norms *= 1e-2
-    rows, columns = xp.nonzero(distances < norms)
+    products = centred @ xp.matrix_transpose(centred)  # BLAS makes it symmetric to the bit
+    distances, rows, columns = _from_products(products, row_squares(centred))
     below = xp.nonzero(rows > columns)[0]
     if below.shape[0]:
         rows, columns = xp.take(rows, below), xp.take(columns, below)
         distances = _assign(distances, rows, columns, _differences(x, rows, columns))
-    places = xp.arange(n, device=x.device)
-    return _assign(distances, places, places, xp.zeros((n,), dtype=x.dtype, device=x.device))
+    return with_diagonal(distances, 0.0)
+
+
+def _from_products(products: Array, squares: Array) -> tuple[Array, Array, Array]:
+    """Return squared distances in the place of inner products, and the rows and columns of the pairs that are close."""
+    xp = array_namespace(products)
+    if not is_numpy_array(products):
+        norms = squares[:, None] + squares[None, :]
+        distances = norms - 2 * products
+        rows, columns = xp.nonzero(distances < 1e-2 * norms)
+        return distances, rows, columns
+    near = []
+    for start in range(0, products.shape[0], 64):  # a few rows at a time stay in the cache
+        part = products[start : start + 64]
+        norms = squares[start : start + 64, None] + squares
+        part *= -2
+        part += norms
+        norms *= 1e-2
+        rows, columns = np.nonzero(part < norms)
+        near.append((rows + start, columns))
+    rows, columns = (np.concatenate(part) for part in zip(*near, strict=True))
+    return products, rows, columns
 
 
 def cosine_distances(x: Array) -> Array:
@@ -378,8 +392,12 @@ def cosine_distances(x: Array) -> Array:
     the rounding of a unit vector become 0, so that multiples of one row are ties.
     """
     xp = array_namespace(x)
-    distances = squared_distances(unit_rows(x)) / 2
+    distances = squared_distances(unit_rows(x))
+    distances *= 0.5
     noise = 32 * float(xp.finfo(x.dtype).eps) ** 2
+    if is_numpy_array(distances):
+        np.putmask(distances, distances <= noise, 0.0)
+        return distances
     return xp.where(distances <= noise, xp.zeros_like(distances), distances)
 
 
@@ -392,6 +410,14 @@ def _differences(x: Array, rows: Array, columns: Array) -> Array:
         for s in range(0, rows.shape[0], piece)
     ]
     return xp.concat(parts)
+
+
+def with_diagonal(matrix: Array, value: float) -> Array:
+    """Return a square matrix with `value` on its diagonal; it is written to where that is possible."""
+    xp = array_namespace(matrix)
+    n = matrix.shape[0]
+    places = xp.arange(n, device=matrix.device)
+    return _assign(matrix, places, places, xp.full((n,), value, dtype=matrix.dtype, device=matrix.device))
 
 
 def _assign(matrix: Array, rows: Array, columns: Array, values: Array) -> Array:

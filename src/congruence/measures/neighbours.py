@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -151,20 +152,21 @@ def _places(state: NeighbourState) -> Array:
 def _common(state: NeighbourState, parts: Sequence[Array]) -> Matrix:
     """Return how many neighbours each of the rows of places shares with `state`."""
     xp = array_namespace(state.indices)
-    columns = xp.arange(state.n, device=state.indices.device)
     table = xp.zeros((state.n, state.n), dtype=xp.bool, device=state.indices.device)
-    for rank in range(state.indices.shape[1]):
-        table = table | (state.indices[:, rank : rank + 1] == columns[None, :])
+    if is_numpy_array(table):
+        np.put_along_axis(table, state.indices, True, axis=1)  # noqa: FBT003 - its third argument has no name
+    else:
+        columns = xp.arange(state.n, device=state.indices.device)
+        for rank in range(state.indices.shape[1]):
+            table = table | (state.indices[:, rank : rank + 1] == columns[None, :])
     flat = xp.reshape(table, (-1,))
     return np.concatenate([linalg.to_numpy(xp.count_nonzero(flat[part], axis=1)) for part in parts])
 
 
 def _nearest(squared: Array, k: int) -> NeighbourState:
-    """Return the k smallest off-diagonal entries of every row; among equal ones the lowest indices."""
+    """Return the k smallest off-diagonal entries of every row, whose diagonal is written to; of equal ones the first."""
     xp = array_namespace(squared)
-    n = squared.shape[0]
-    self_pairs = xp.eye(n, dtype=xp.bool, device=squared.device)
-    others = xp.where(self_pairs, xp.full_like(squared, float("inf")), squared)
+    others = linalg.with_diagonal(squared, math.inf)
     ranked, columns = linalg.smallest(others, k + 1)
     edge, beyond = ranked[:, k - 1], ranked[:, k]
     tied = xp.nonzero(beyond - edge <= linalg.TIE * beyond)[0]
