@@ -101,7 +101,8 @@ ROWS = (
     Row(
         "peers",
         "Public packages, on the data of the 169 pairs",
-        "Each package on three random pairs (the median), extrapolated; congruence computes all of them in the same run. "
+        "Each package on three random pairs (the median; on one where that takes over 20 s), extrapolated; congruence computes "
+        "all of them in the same run. "
         "Packages that run models themselves, or need torchvision, are left out.",
         "benchmarks.peers",
         tuple(map(peers.name_of, peers.available())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -98,6 +99,49 @@ def test_equals_independent_formula(backend, variant, case):
     # eps x condition of the better scaled half of the data (1e4), with room; no distance here is below 0.1, where the
     # arccos and the roots of the references would lose digits
     assert found == pytest.approx(wanted, rel=1e-10, abs=1e-10)
+
+
+@lru_cache
+def digits_layers():
+    """The layers of a network that was trained on images of handwritten digits, on some images that it has not seen."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    images, labels = load_digits(return_X_y=True)
+    images /= 16
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it stops before it has converged
+        trained = MLPClassifier((20, 12), max_iter=15, random_state=0).fit(images[:1000], labels[:1000])
+    found = [images[1000:1080]]
+    for weights, bias in zip(trained.coefs_, trained.intercepts_, strict=True):
+        found.append(found[-1] @ weights + bias)
+        if len(found) < 4:
+            found[-1] = np.maximum(found[-1], 0)
+    return found
+
+
+def sides(kind):
+    """Two sides of several representations each."""
+    if kind == "real":
+        pixels, first, second, logits = digits_layers()
+        return [pixels, second], [first, second, logits]
+    if kind == "low rank":
+        mixing = np.random.default_rng(20).standard_normal((3, 8))
+        return [signal(3, 21) @ mixing, signal(2, 22) @ mixing[:2]], [signal(3, 23) @ mixing, signal(5, 24)]
+    return [signal(6, 25), signal(40, 26)], [signal(9, 27), signal(4, 28), signal(N, 29)]
+
+
+@pytest.mark.parametrize("kind", ["random", "low rank", "real"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_blocks_equal_independent_formulas(variant, kind):
+    first, second = sides(kind)
+    states = [[variant.prepare(x) for x in side] for side in (first, second)]
+    found = variant.compare_block(*states)
+    wanted = np.array([[expected(variant, x, y) for y in second] for x in first])
+    # distances near 0 (a layer with itself) are roots of rounding in the references, and not here
+    alike = (wanted < 1e-6) & (variant.info.orientation == "distance")
+    assert found[alike] == pytest.approx(np.zeros(alike.sum()), abs=1e-6)
+    assert found[~alike] == pytest.approx(wanted[~alike], rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize("case", ["ordinary", "rank-deficient", "n < p", "badly scaled columns"])
