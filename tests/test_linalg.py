@@ -343,3 +343,24 @@ def test_directions_are_required_as_unit_rows_requires_them():
         linalg.require_directions(same)
     nearly = same[:7] + 1e-6 * gaussian(7, 3)  # a glance does not tell, the full test does
     linalg.require_directions(nearly)
+
+
+@pytest.mark.parametrize("kind", ["spread", "close", "equal", "few values", "with zeros", "negative", "too many alike"])
+def test_long_vectors_are_sorted_whatever_their_bits(kind):
+    rng, m = np.random.default_rng(3), 40_000
+    values = {
+        "spread": lambda: np.exp(30 * rng.normal(size=m)),
+        "close": lambda: 1 + 1e-7 * rng.random(m),  # upper bits agree in runs of some
+        "equal": lambda: np.full(m, 0.3),
+        "few values": lambda: rng.integers(0, 9, m) / 7,
+        "with zeros": lambda: rng.random(m) * (rng.random(m) > 0.5),
+        "negative": lambda: rng.normal(size=m),
+        "too many alike": lambda: 1 + 1e-11 * rng.random(m),
+    }[kind]()
+    order, ascending = linalg._ascending(values)
+    assert np.array_equal(np.sort(order), np.arange(m))
+    assert np.array_equal(ascending, np.sort(values))
+    assert np.array_equal(values[order], ascending)
+    assert np.array_equal(linalg._ascending(np.repeat(values, 2)[::2])[1], ascending)  # gaps in memory
+    if kind == "spread":  # the others have values closer than `TIE`, which share a rank
+        assert np.array_equal(linalg.average_ranks(values), scipy.stats.rankdata(values))

@@ -473,12 +473,47 @@ def tied_groups(values: Array) -> tuple[Array, Array]:
     Neighbours in order are tied if they differ by at most `TIE` times the larger absolute value.
     """
     xp = array_namespace(values)
-    order = xp.argsort(values, stable=False)  # ties share a group, in whatever order they stand
-    ascending = xp.take(values, order)
+    order, ascending = _ascending(values)
     tolerance = TIE * xp.maximum(xp.abs(ascending[1:]), xp.abs(ascending[:-1]))
     new = xp.astype(ascending[1:] - ascending[:-1] > tolerance, xp.int64)
     group = xp.concat([xp.zeros((1,), dtype=xp.int64, device=values.device), xp.cumulative_sum(new)])
     return order, group
+
+
+def _ascending(values: Array) -> tuple[Array, Array]:
+    """Return an order that sorts a vector, equal values in whatever order, and the vector in it.
+
+    Positive floats are ordered like their bits, so the upper ones with the place below them sort as integers, which takes
+    a third of the time of sorting places; what the lower bits decide is put right afterwards.
+    """
+    xp = array_namespace(values)
+    many = 2**14 < values.shape[0] <= 2**_PLACE_BITS
+    if many and is_numpy_array(values) and values.dtype == np.float64 and not np.signbit(values).any():
+        low = np.uint64(2**_PLACE_BITS - 1)
+        keys = values.view(np.uint64) & ~low if values.flags.c_contiguous else values.copy().view(np.uint64) & ~low
+        keys |= np.arange(values.shape[0], dtype=np.uint64)
+        keys.sort()
+        order = (keys & low).astype(np.int64)
+        ascending = values[order]
+        wrong = np.flatnonzero(ascending[1:] < ascending[:-1])
+        if wrong.shape[0] <= values.shape[0] // 100:
+            _put_right(ascending, order, keys >> np.uint64(_PLACE_BITS), wrong)
+            return order, ascending
+    order = xp.argsort(values, stable=False)
+    return order, xp.take(values, order)
+
+
+_PLACE_BITS = 21
+"""How many bits of a key hold a place: enough for the pairs of 2,000 stimuli; 32 bits of the fraction are left."""
+
+
+def _put_right(ascending: Array, order: Array, upper: Array, wrong: Array) -> None:
+    """Sort the runs of equal upper bits in which values at `wrong` places are followed by lower ones, in place."""
+    starts = np.unique(np.searchsorted(upper, upper[wrong], side="left"))
+    for start, stop in zip(starts, np.searchsorted(upper, upper[starts], side="right"), strict=True):
+        within = np.argsort(ascending[start:stop])
+        order[start:stop] = order[start:stop][within]
+        ascending[start:stop] = ascending[start:stop][within]
 
 
 def average_ranks(values: Array) -> Array:
@@ -486,13 +521,14 @@ def average_ranks(values: Array) -> Array:
     xp = array_namespace(values)
     m = values.shape[0]
     order, group = tied_groups(values)
+    exact = xp.float32 if m < 2**22 else xp.float64  # halves are exact, and half as much is written here and there
     if int(group[-1]) == m - 1:  # no ties
-        return _scatter(xp.arange(1, m + 1, dtype=xp.float64, device=values.device), order)
+        return xp.astype(_scatter(xp.arange(1, m + 1, dtype=exact, device=values.device), order), xp.float64)
     first = xp.concat([xp.ones((1,), dtype=xp.bool, device=values.device), group[1:] > group[:-1]])
     starts = xp.nonzero(first)[0]
     ends = xp.concat([starts[1:], xp.asarray([m], dtype=starts.dtype, device=values.device)])
-    middle = xp.astype(starts + ends + 1, xp.float64) / 2  # ranks start + 1 .. end
-    return _scatter(xp.take(middle, group), order)
+    middle = xp.astype(xp.astype(starts + ends + 1, xp.float64) / 2, exact)  # ranks start + 1 .. end
+    return xp.astype(_scatter(xp.take(middle, group), order), xp.float64)
 
 
 def _scatter(values: Array, places: Array) -> Array:
