@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from congruence import studies
-from congruence.dynamics.studies import _bottom_up, freeze_training
+from congruence.dynamics.studies import bottom_up_cnn, freeze_training
 from congruence.studies import REGISTRY
 
 pytest.importorskip("sklearn")
@@ -40,11 +40,12 @@ def curves(order):
     [((10, 20, 30, 40), "reproduced", 1.0), ((30, 20, 10, 40), "not reproduced", -1.0)],
 )
 def test_the_verdict_on_bottom_up_follows_from_the_curves(order, outcome, correlation):
-    lines = _bottom_up.summary(curves(order), ["cka"], 0.9)
+    study, settings = REGISTRY["bottom-up-cnn"], bottom_up_cnn.Settings(seeds=3, measures=("cka",))
+    lines = study.summarise(settings, curves(order))
     hidden = [line for line in lines if line["layers"] == "hidden"]
     assert [line["correlation"] for line in hidden] == pytest.approx([correlation, correlation])
     assert hidden[0]["p"] == pytest.approx((1 / 6) ** 3 if correlation > 0 else 1)  # of 3! orders, in three seeds
-    assert _bottom_up.verdict(lines, "cka").outcome == outcome
+    assert study.judge(settings, curves(order)).outcome == outcome
 
 
 def test_freezing_is_judged_by_the_interval_of_the_difference():

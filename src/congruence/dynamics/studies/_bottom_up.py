@@ -4,19 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from congruence import figures
 from congruence.dynamics.convergence import DepthTest
 from congruence.dynamics.studies._loops import bottom_up_tests
-from congruence.studies import Outcome, Row, Tables, Verdict
+from congruence.studies import Outcome, Row, Study, Tables, Verdict
 
 WAYS = ("final", "way")
 LEVEL = 0.05
 
 
-def summary(tables: Tables, measures: Sequence[str], fraction: float) -> list[Row]:
+class BottomUpStudy(Study):
+    """What the studies of bottom-up convergence do with the curves of their networks, one piece a seed."""
+
+    def pieces(self, settings: Any) -> Sequence[str]:
+        """Return one piece for each seed."""
+        return [f"seed-{seed}" for seed in range(settings.seeds)]
+
+    def summarise(self, settings: Any, tables: Tables) -> list[Row]:
+        """Return the bottom-up statistic for every measure and kind of time, over the hidden layers and all."""
+        return _summary(tables, settings.measures, settings.fraction)
+
+    def judge(self, settings: Any, tables: Tables) -> Verdict:
+        """Return whether depth and time go together in the hidden layers, by the first measure."""
+        return _verdict(self.summarise(settings, tables), settings.measures[0])
+
+    def draw(self, settings: Any, tables: Tables, folder: Path) -> None:
+        """Draw the curves of the layers."""
+        _draw(tables, settings.measures, folder)
+
+
+def _summary(tables: Tables, measures: Sequence[str], fraction: float) -> list[Row]:
     """Return the statistic for every measure, both times, hidden layers and all."""
     found: list[Row] = []
     for label in measures:
@@ -34,7 +55,7 @@ def _line(label: str, of: str, part: str, test: DepthTest) -> Row:
     }  # fmt: skip
 
 
-def verdict(lines: Sequence[Row], primary: str) -> Verdict:
+def _verdict(lines: Sequence[Row], primary: str) -> Verdict:
     """Return whether the hidden layers converge bottom-up by the primary measure, in both kinds of time."""
     chosen = {
         line["time to a fraction of"]: line
@@ -65,7 +86,7 @@ def _words(line: Row) -> str:
     return f"{line['correlation']:+.2f} ({line['low']:+.2f} to {line['high']:+.2f}, p {line['p']:.2g})"
 
 
-def draw(tables: Tables, measures: Sequence[str], folder: Path) -> None:
+def _draw(tables: Tables, measures: Sequence[str], folder: Path) -> None:
     """Draw the mean curve of every layer, with the spread over seeds."""
     for number, label in enumerate(measures):
         rows = [row for row in tables["curves"] if row["measure"] == label and row["similarity"] is not None]

@@ -110,6 +110,13 @@ class Characters(nn.Module):
         return found
 
 
+def language_model(characters: int, width: int, layers: int, seed: int) -> Characters:
+    """Return a language model before its training, whose weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Characters(characters, width, layers)
+
+
 @dataclass(frozen=True, eq=False)
 class Text:
     """Prose as numbers of characters: a part to train on, and windows of the rest."""

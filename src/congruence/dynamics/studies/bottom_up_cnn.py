@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from congruence.dynamics.studies import _bottom_up
-from congruence.studies import Row, Study, Tables, Tier, Verdict, register
+from congruence.dynamics.studies._bottom_up import BottomUpStudy
+from congruence.studies import Tables, Tier, register
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Settings:
 
 
 @register
-class BottomUpCnn(Study):
+class BottomUpCnn(BottomUpStudy):
     """Networks that differ in their seeds, recorded while they are trained."""
 
     name: ClassVar[str] = "bottom-up-cnn"
@@ -43,10 +42,6 @@ class BottomUpCnn(Study):
         ),
         "small": Tier(Settings(), "about 8 minutes: convolutional networks on 5,000 digits"),
     }
-
-    def pieces(self, settings: Settings) -> Sequence[str]:
-        """Return one piece for each seed."""
-        return [f"seed-{seed}" for seed in range(settings.seeds)]
 
     def work(self, settings: Settings, piece: str) -> Tables:
         """Train and record one network."""
@@ -66,15 +61,3 @@ class BottomUpCnn(Study):
             "curves": [{"seed": seed, **row} for row in rows],
             "networks": [{"seed": seed, "test_accuracy": data.accuracy()}],
         }
-
-    def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
-        """Return the bottom-up statistic for every measure and kind of time."""
-        return _bottom_up.summary(tables, settings.measures, settings.fraction)
-
-    def judge(self, settings: Settings, tables: Tables) -> Verdict:
-        """Return whether depth and time go together in the hidden layers, by the first measure."""
-        return _bottom_up.verdict(self.summarise(settings, tables), settings.measures[0])
-
-    def draw(self, settings: Settings, tables: Tables, folder: Path) -> None:
-        """Draw the curves of the layers."""
-        _bottom_up.draw(tables, settings.measures, folder)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from congruence.dynamics.studies import _bottom_up
-from congruence.studies import Row, Study, Tables, Tier, Verdict, register
+from congruence.dynamics.studies._bottom_up import BottomUpStudy
+from congruence.studies import Tables, Tier, register
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Settings:
 
 
 @register
-class BottomUpRnn(Study):
+class BottomUpRnn(BottomUpStudy):
     """Character LSTMs that differ in their seeds, recorded while they are trained."""
 
     name: ClassVar[str] = "bottom-up-rnn"
@@ -44,20 +43,12 @@ class BottomUpRnn(Study):
         "small": Tier(Settings(), "about 10 minutes: characters of Python's documentation instead of words"),
     }
 
-    def pieces(self, settings: Settings) -> Sequence[str]:
-        """Return one piece for each seed."""
-        return [f"seed-{seed}" for seed in range(settings.seeds)]
-
     def work(self, settings: Settings, piece: str) -> Tables:
         """Train and record one language model; a layer is its state after the last character of a window."""
-        import torch
-
-        from congruence.dynamics.studies._loops import Before, Characters, Text, in_batches, recorded_curves, train
+        from congruence.dynamics.studies._loops import Before, Text, in_batches, language_model, recorded_curves, train
 
         seed, text = int(piece.removeprefix("seed-")), Text.of_python()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = Characters(text.characters, settings.width, settings.layers)
+        model = language_model(text.characters, settings.width, settings.layers, seed)
 
         def training(before: Before) -> None:
             train(model, text.draw(settings.batch), settings.updates, settings.learning_rate, seed, before)
@@ -71,15 +62,3 @@ class BottomUpRnn(Study):
             "curves": [{"seed": seed, **row} for row in rows],
             "networks": [{"seed": seed, "unseen_loss": text.loss(model)}],
         }
-
-    def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
-        """Return the bottom-up statistic for every measure and kind of time, over the LSTM layers and all."""
-        return _bottom_up.summary(tables, settings.measures, settings.fraction)
-
-    def judge(self, settings: Settings, tables: Tables) -> Verdict:
-        """Return whether depth and time go together, by the first measure."""
-        return _bottom_up.verdict(self.summarise(settings, tables), settings.measures[0])
-
-    def draw(self, settings: Settings, tables: Tables, folder: Path) -> None:
-        """Draw the curves of the layers."""
-        _bottom_up.draw(tables, settings.measures, folder)

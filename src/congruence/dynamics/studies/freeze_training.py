@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import figures
+from congruence.dynamics.studies._shared import mean_interval
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 SCHEDULES = ("none", "linear", "converged")
@@ -73,7 +73,7 @@ class FreezeTraining(Study):
         found: list[Row] = []
         for schedule in SCHEDULES:
             own = _accuracies(tables, schedule)
-            mean, low, high = _interval(own - plain)
+            mean, low, high = mean_interval(own - plain)
             saved = float(np.mean([row["saved"] for row in tables["networks"] if row["schedule"] == schedule]))
             found.append({"schedule": schedule, "seeds": settings.seeds, "test_accuracy": float(own.mean()), "difference": mean, "low": low, "high": high, "saved_backward": saved})  # fmt: skip
         return found
@@ -114,15 +114,6 @@ def _accuracies(tables: Tables, schedule: str) -> np.ndarray[Any, np.dtype[np.fl
     """Return the accuracies of a schedule by seed."""
     rows = sorted((row["seed"], row["test_accuracy"]) for row in tables["networks"] if row["schedule"] == schedule)
     return np.array([accuracy for _, accuracy in rows], dtype=np.float64)
-
-
-def _interval(differences: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:
-    """Return the mean over seeds and its 95 % interval by the t distribution."""
-    from scipy.stats import t
-
-    n, mean = len(differences), float(differences.mean())
-    reach = float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return mean, mean - reach, mean + reach
 
 
 def _trained(settings: Settings, seed: int, schedule: str) -> tuple[float, Any]:

@@ -52,15 +52,11 @@ class SequenceTime(Study):
 
     def work(self, settings: Settings, piece: str) -> Tables:
         """Train one language model and compare every step with the last."""
-        import torch
-
         from congruence.dynamics.sequences import repeat_input
-        from congruence.dynamics.studies._loops import Characters, Text, train
+        from congruence.dynamics.studies._loops import Text, language_model, train
 
         seed, text = int(piece.removeprefix("seed-")), Text.of_python()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = Characters(text.characters, settings.width, settings.layers)
+        model = language_model(text.characters, settings.width, settings.layers, seed)
         train(model, text.draw(settings.batch), settings.updates, settings.learning_rate, seed)
         windows = text.windows(settings.sequences)
         rows = []
