@@ -14,7 +14,7 @@ from congruence import linalg
 from congruence.errors import Caveat, DegenerateError
 from congruence.measures import halves
 from congruence.measures._base import Findings, Measure
-from congruence.measures.block import Gram, Matrix, Segment, cross_energies, same_states
+from congruence.measures.block import Gram, Matrix, Segment, same_states, state_energies
 from congruence.validate import Array, require_same_n
 
 BIAS_LEVEL = 0.1
@@ -98,8 +98,7 @@ class KernelAlignment(Measure[CKAState]):
 
     def compare_block(self, first: Sequence[CKAState], second: Sequence[CKAState]) -> Matrix:
         """Return all alignments from one stream of stacked Gram rows."""
-        grams = [[Gram(state.values, state.factored) for state in side] for side in (first, second)]
-        cross = cross_energies(grams[0], None if same_states(first, second) else grams[1])
+        cross = state_energies(lambda state: Gram(state.values, state.factored), first, second)
         return self._normalised(cross, first, second)
 
     def examine_block(self, first: Sequence[CKAState], second: Sequence[CKAState]) -> Findings:

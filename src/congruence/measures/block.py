@@ -115,6 +115,12 @@ def cross_energies(first: Sequence[Gram], second: Sequence[Gram] | None = None) 
     return _stream_energies(first, second, n)
 
 
+def state_energies(gram: Callable[[Any], Gram], first: Sequence[Any], second: Sequence[Any]) -> Matrix:
+    """Return `cross_energies` of the Gram matrices of states; comparing states with themselves halves the work."""
+    left = [gram(state) for state in first]
+    return cross_energies(left, None if same_states(first, second) else [gram(state) for state in second])
+
+
 def _factor_energies(first: Sequence[Gram], second: Sequence[Gram]) -> Matrix:
     """Compare factors: wide products, one a row of the result, then sums over the blocks of each pair."""
     sizes = [8 * int(gram.values.shape[0]) * int(gram.values.shape[1]) for gram in second]

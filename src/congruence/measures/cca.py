@@ -18,10 +18,9 @@ from congruence.measures._work import FLOAT, Workload, factor_work, spectral_wor
 from congruence.measures.block import (
     Gram,
     Matrix,
-    cross_energies,
     pairs_of,
-    same_states,
     spread,
+    state_energies,
 )
 from congruence.measures.cka import KORNBLITH
 from congruence.measures.spectra import Product, nuclear_norms
@@ -281,8 +280,7 @@ def _averages(first: Sequence[BasisState], second: Sequence[BasisState], statist
     """Return the means for all pairs of bases."""
     smaller = np.minimum.outer([a.rank for a in first], [b.rank for b in second])
     if statistic == "mean_squared":
-        grams = [[Gram(state.basis) for state in side] for side in (first, second)]
-        total = cross_energies(grams[0], None if same_states(first, second) else grams[1])
+        total = state_energies(lambda state: Gram(state.basis), first, second)
     else:
         pairs = pairs_of(first, second, symmetric=True)
         found = _correlation_sums([(first[i], second[j]) for i, j in pairs])

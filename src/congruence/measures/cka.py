@@ -15,7 +15,7 @@ from congruence.measures._base import register
 from congruence.measures._info import MeasureInfo, Needs, Reference, both
 from congruence.measures._kernels import CKAState, KernelAlignment
 from congruence.measures._work import Workload, factor_work, gram_work
-from congruence.measures.block import Segment
+from congruence.measures.block import Gram, Segment
 from congruence.validate import Array, Interval
 
 KORNBLITH = Reference(
@@ -169,7 +169,7 @@ class CKA(KernelAlignment):
         """Write half of the centred kernel matrix, as `_gram` makes all of it of centred values; return its diagonal."""
         if self.kernel == "polynomial":
             x = linalg.centre_columns(x)
-            halves.write_products(x, row, segment)
+            Gram(x).row(segment, row)
             scale = linalg.inner(x, x) / x.shape[0]
             for chunk in halves.in_chunks(row):
                 chunk /= scale

@@ -29,12 +29,6 @@ def whole(n: int) -> Segment:
     return Segment(0, n)
 
 
-def write_products(factor: Floats, row: Floats, segment: Segment) -> None:
-    """Write F Fᵀ of a factor (n, p)."""
-    for rows, columns, part in segment.views(row):
-        np.matmul(factor[rows], factor[columns].T, out=part)
-
-
 def write_squared_distances(x: Floats, row: Floats, segment: Segment) -> None:
     """Write the squared Euclidean distances between the rows of `x`, as exact as `linalg.squared_distances`."""
     centred = linalg.centre_columns(x)

@@ -44,9 +44,30 @@ WANG = Reference(
 )
 
 
+@dataclass(frozen=True)
+class _CommonNeighbours(Measure[NeighbourState]):
+    """Measures of how many of the k nearest neighbours are common, in whatever order they are."""
+
+    k: Annotated[int, Interval(1)] = 10
+    metric: Metric = "cosine"
+
+    def prepare(self, x: Array) -> NeighbourState:
+        """Return the indices of the k nearest neighbours of every row."""
+        return nearest(row_distances(self.checked(x), self.metric), self.k)
+
+    def workload(self, n: int, p: int, count: int) -> Workload:
+        """Return the cost: neighbours are found once, and looked up in one table a representation."""
+        del count
+        return table_work(n, p, self.k)
+
+    def caveats(self, a: NeighbourState, b: NeighbourState) -> tuple[Caveat, ...]:
+        """Return how many rows had to break a tie by index."""
+        return tie_caveat(a.ties, b.ties, a.n, self.k)
+
+
 @register
 @dataclass(frozen=True)
-class MutualKNN(Measure[NeighbourState]):
+class MutualKNN(_CommonNeighbours):
     """Mean share of nearest neighbours that two representations have in common.
 
     (1/n) Σ_i |N_X(i) ∩ N_Y(i)| / k, with N(i) the k nearest other stimuli of stimulus i, rows as they are. In [0, 1]; 1
@@ -82,8 +103,6 @@ class MutualKNN(Measure[NeighbourState]):
 
     name: ClassVar[str] = "mutual_knn"
     examples: ClassVar = {"k": (10, 3)}
-    k: Annotated[int, Interval(1)] = 10
-    metric: Metric = "cosine"
 
     @property
     def info(self) -> MeasureInfo:
@@ -106,10 +125,6 @@ class MutualKNN(Measure[NeighbourState]):
             **both(*ignored(self.metric)),
         )
 
-    def prepare(self, x: Array) -> NeighbourState:
-        """Return the indices of the k nearest neighbours of every row."""
-        return nearest(row_distances(self.checked(x), self.metric), self.k)
-
     def compare(self, a: NeighbourState, b: NeighbourState) -> float:
         """Return the mean share of common neighbours."""
         return int(common_counts(a, b).sum()) / (a.n * self.k)
@@ -122,19 +137,10 @@ class MutualKNN(Measure[NeighbourState]):
 
         return looked_up(membership, counts, first, second) / (first[0].n * self.k)
 
-    def workload(self, n: int, p: int, count: int) -> Workload:
-        """Return the cost: neighbours are found once, and looked up in one table a representation."""
-        del count
-        return table_work(n, p, self.k)
-
-    def caveats(self, a: NeighbourState, b: NeighbourState) -> tuple[Caveat, ...]:
-        """Return how many rows had to break a tie by index."""
-        return tie_caveat(a.ties, b.ties, a.n, self.k)
-
 
 @register
 @dataclass(frozen=True)
-class Jaccard(Measure[NeighbourState]):
+class Jaccard(_CommonNeighbours):
     """Mean Jaccard similarity of the nearest neighbours of every stimulus.
 
     (1/n) Σ_i |N_X(i) ∩ N_Y(i)| / |N_X(i) ∪ N_Y(i)|, with N(i) the k nearest other stimuli of stimulus i, rows as they
@@ -170,8 +176,6 @@ class Jaccard(Measure[NeighbourState]):
     """
 
     name: ClassVar[str] = "jaccard"
-    k: Annotated[int, Interval(1)] = 10
-    metric: Metric = "cosine"
 
     @property
     def info(self) -> MeasureInfo:
@@ -194,10 +198,6 @@ class Jaccard(Measure[NeighbourState]):
             **both(*ignored(self.metric)),
         )
 
-    def prepare(self, x: Array) -> NeighbourState:
-        """Return the indices of the k nearest neighbours of every row."""
-        return nearest(row_distances(self.checked(x), self.metric), self.k)
-
     def compare(self, a: NeighbourState, b: NeighbourState) -> float:
         """Return the mean Jaccard similarity."""
         return float(np.mean(self._shares(common_counts(a, b))))
@@ -216,15 +216,6 @@ class Jaccard(Measure[NeighbourState]):
             return np.asarray(np.mean(self._shares(linalg.to_numpy(common)), axis=1))
 
         return looked_up(membership, means, first, second)
-
-    def workload(self, n: int, p: int, count: int) -> Workload:
-        """Return the cost: neighbours are found once, and looked up in one table a representation."""
-        del count
-        return table_work(n, p, self.k)
-
-    def caveats(self, a: NeighbourState, b: NeighbourState) -> tuple[Caveat, ...]:
-        """Return how many rows had to break a tie by index."""
-        return tie_caveat(a.ties, b.ties, a.n, self.k)
 
 
 @register

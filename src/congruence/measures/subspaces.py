@@ -16,7 +16,7 @@ from congruence.measures._base import Measure, register
 from congruence.measures._info import METRIC, MeasureInfo, Reference, both
 from congruence.measures._nearest import KLABUNDE
 from congruence.measures._work import Workload, factor_work
-from congruence.measures.block import Gram, Matrix, cross_energies, same_states
+from congruence.measures.block import Gram, Matrix, same_states, state_energies
 from congruence.validate import Array, Interval, require_same_n
 
 BOIX_ADSERA = Reference(
@@ -141,9 +141,8 @@ class Gulp(Measure[RidgeState]):
 
     def compare_block(self, first: Sequence[RidgeState], second: Sequence[RidgeState]) -> Matrix:
         """Return all distances, from one stream of projectors."""
-        grams = [[Gram(state.factor) for state in side] for side in (first, second)]
         same = same_states(first, second)
-        cross = cross_energies(grams[0], None if same else grams[1])
+        cross = state_energies(lambda state: Gram(state.factor), first, second)
         own_a, own_b = (np.array([state.square for state in side]) for side in (first, second))
         squares: Matrix = own_a[:, None] + own_b[None, :] - 2 * cross
         for i, j in np.argwhere(squares < NEAR * np.maximum(own_a[:, None], own_b[None, :])).tolist():
@@ -266,8 +265,7 @@ class EigenspaceOverlap(Measure[SpanState]):
 
     def compare_block(self, first: Sequence[SpanState], second: Sequence[SpanState]) -> Matrix:
         """Return all overlaps, from one stream of projectors."""
-        grams = [[Gram(state.basis) for state in side] for side in (first, second)]
-        cross = cross_energies(grams[0], None if same_states(first, second) else grams[1])
+        cross = state_energies(lambda state: Gram(state.basis), first, second)
         larger = np.maximum.outer([self._size(a) for a in first], [self._size(b) for b in second])
         overlaps: Matrix = np.clip(cross / larger, 0.0, 1.0)
         return overlaps
