@@ -153,6 +153,16 @@ def depth_curve(values: xr.DataArray, info: MeasureInfo, kind: CurveKind | None 
     return xr.DataArray(values.values[rows, columns], coordinates, ("layer",), name=values.name, attrs=attributes)
 
 
+def curve_places(matrix: xr.DataArray, curve: xr.DataArray) -> tuple[list[int], list[int]]:
+    """Return the rows and columns of a matrix, shape (a, b), that a curve of `depth_curve` runs through.
+
+    A look-up by names would pass them through pandas, whose texts may be Arrow's and hold no surrogates.
+    """
+    rows, columns = ({name: k for k, name in enumerate(matrix[dim].values.tolist())} for dim in ("a", "b"))
+    layers, partners = curve["layer"].values.tolist(), curve["partner"].values.tolist()
+    return [rows[name] for name in layers], [columns[name] for name in partners]
+
+
 def _pairs(
     values: np.ndarray[Any, Any], info: MeasureInfo, kind: CurveKind, a: Sequence[str], b: Sequence[str]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -249,7 +259,7 @@ def layer_curve(
     ax = ax if ax is not None else _new_axes(width=6.4, height=3.4 + 0.08 * _longest(curve["layer"].values.tolist()))
     (line,) = ax.plot(places, curve.values, marker="o", markersize=4, linewidth=1.6, label=info.label)
     if level is not None and np.isfinite(level.values).any():
-        known = level.sel(a=curve["layer"], b=curve["partner"]).values
+        known = level.values[curve_places(level, curve)]
         ax.plot(places, known, linestyle=":", color=line.get_color(), label="unrelated data")
     _name_ticks(ax, "x", curve["layer"].values.tolist())
     ax.set(title=CURVES[curve.attrs["kind"]], ylabel=info.label)

@@ -111,16 +111,13 @@ def _curve(view: View) -> dict[str, Any]:
     layers = list(map(visible, next(iter(view.curves.values()))["layer"].values))
     series = []
     for label, curve in view.curves.items():
-        levels = view.levels[label].transpose("a", "b")
-        # by place: a look-up by names would pass them through pandas, whose texts may hold no surrogates
-        rows, columns = ({name: k for k, name in enumerate(levels[dim].values.tolist())} for dim in ("a", "b"))
-        partners = curve["partner"].values.tolist()
-        level = levels.values[[rows[name] for name in curve["layer"].values], [columns[name] for name in partners]]
+        levels = view.levels[label]
+        level = levels.values[figures.curve_places(levels, curve)]
         series.append(
             {
                 "label": label,
                 "group": panel(view.comparison.infos[label]),
-                "partners": list(map(visible, partners)),
+                "partners": list(map(visible, curve["partner"].values)),
                 "values": _plain(curve.values),
                 "levels": _plain(level),
             }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from congruence.figures import CurveKind
+from congruence.figures import CurveKind, curve_places
 from congruence.measures import MeasureInfo
 from congruence.results import Comparison
 from congruence.results.markup import escape
@@ -124,8 +124,7 @@ def glance(comparison: Comparison, label: str, curve: xr.DataArray) -> Glance | 
 
 def _own(matrix: xr.DataArray, info: MeasureInfo, curve: xr.DataArray) -> tuple[int | None, int]:
     """Count the layers of side a whose namesake in b is (one of) the most alike, among rows with others to choose."""
-    place = {name: k for k, name in enumerate(matrix["a"].values.tolist())}
-    rows = matrix.values[[place[name] for name in curve["layer"].values.tolist()]]
+    rows = matrix.values[curve_places(matrix, curve)[0]]
     alike = rows if info.orientation == "similarity" else -rows
     own = curve.values if info.orientation == "similarity" else -curve.values
     usable = (np.count_nonzero(~np.isnan(rows), axis=1) > 1) & ~np.isnan(own)
