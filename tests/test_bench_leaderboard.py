@@ -11,7 +11,7 @@ import pytest
 import congruence as cg
 from commands import congruence
 from congruence import benchmarks
-from congruence.benchmarks import _leaderboard, leaderboard_page, printed, running
+from congruence.benchmarks import _beside_resi, _leaderboard, leaderboard_page, printed, running
 
 NAN = float("nan")
 
@@ -208,12 +208,25 @@ def test_published_ranks_stand_beside_measures_that_we_have():
     board = benchmarks.leaderboard([scores({"cka": 0.9, "mine": 0.5})])
     text = "\n".join(leaderboard_page.leaderboard_lines(board))
     medians = printed.resi_medians("images")
-    assert medians["CKA"] == 10
-    if "cka" in medians:  # once the names of ReSi resolve
-        assert medians["cka"] == 10
-        assert "| 10 |" in text
+    assert medians["CKA"] == medians["cka"] == 10
+    assert medians["IMDScore"] == medians["imd"]  # which is exact here, and stands for the estimate of ReSi
+    assert "| 10 |" in text
     assert "published median" in text
     assert printed.resi_medians("nowhere") == {}
+
+
+def test_ranks_beside_resi_are_among_the_measures_that_both_have():
+    found = scores({"mine": 0.9, "jaccard": 0.8, "cka": 0.5, "uniformity_diff": 0.7})
+    beside = _beside_resi.beside_resi(benchmarks.leaderboard([found]).ranks, "images").set_index("measure")
+    assert beside["ours"].to_dict() == {"jaccard": 1, "uniformity_diff": 2, "cka": 3}  # the measure of ReSi's alone
+    assert beside["published"].to_dict() == {"jaccard": 7, "uniformity_diff": 19, "cka": 10}
+    assert beside["difference"].to_dict() == {"jaccard": -6, "uniformity_diff": -17, "cka": -7}
+    assert _beside_resi.agreement(beside) == pytest.approx(0.5)  # ranks 1 2 3 against 1 3 2
+    text = "\n".join(leaderboard_page.leaderboard_lines(benchmarks.leaderboard([found])))
+    assert "Among the 3 measures here that ReSi ranks" in text
+    assert "rho of our medians and the published ones is +0.50" in text
+    assert "`uniformity_diff` (2.0; published 19.0)" in text
+    assert _beside_resi.beside_resi(benchmarks.leaderboard([found]).ranks, "nowhere").empty
 
 
 def test_the_published_ranks_are_of_24_measures_in_three_domains():

@@ -19,7 +19,7 @@ import pytest
 import congruence as cg
 from commands import congruence
 from congruence import benchmarks
-from congruence.benchmarks import Benchmark, Case, Score, _effort, likeness
+from congruence.benchmarks import Benchmark, Case, Score, _effort, likeness, running
 
 N, LAYERS = 30, 4
 
@@ -123,6 +123,14 @@ def test_all_measures_are_the_registered_ones_and_the_papers_variants():
     assert "rtd:trials=2,batch=100" in labels  # whose default takes half a minute a pair
     assert {"cka:kernel=rbf,bandwidth=0.2", "cca:statistic=mean_squared"} <= set(labels)
     assert len(set(labels)) == len(labels)
+
+
+def test_the_measures_of_resi_are_its_24_and_join_all(tmp_path):
+    labels = [m.label for m in benchmarks.resi_measures()]
+    assert len(labels) == len(set(labels)) == 24
+    assert {"procrustes:form=size_and_shape", "imd", "rtd:trials=2,batch=100", "cka"} <= set(labels)
+    chosen = running._measures(["all", "resi"], ())
+    assert {m.label for m in chosen} == {m.label for m in benchmarks.all_measures()} | set(labels)
 
 
 def test_a_finished_run_is_refused_resumed_extended_or_replaced(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from congruence.benchmarks.output_correlation import AccuracyCorrelation, Output
 from congruence.benchmarks.resi import resi_scores
 from congruence.benchmarks.resources import published
 from congruence.benchmarks.results_page import write_page
-from congruence.benchmarks.running import BenchmarkRun, all_measures, load_run, run
+from congruence.benchmarks.running import BenchmarkRun, all_measures, load_run, resi_measures, run
 from congruence.benchmarks.scoring import SCORES, score, write_scores
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "load_run",
     "published",
     "register",
+    "resi_measures",
     "resi_scores",
     "run",
     "score",

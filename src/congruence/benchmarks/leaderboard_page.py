@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from congruence.benchmarks._beside_resi import agreement, beside_resi
 from congruence.benchmarks._leaderboard import Leaderboard
-from congruence.benchmarks.printed import RESI, resi_medians
+from congruence.benchmarks.printed import RESI, RESI_REMARKS, resi_medians
 from congruence.store import write_bytes
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def leaderboard_lines(board: Leaderboard, title: str = "## Leaderboard") -> Iter
         if len(names) > 1 or scope == "domain":
             for name in names:
                 yield from _section(board, f"{level} {name[:1].upper()}{name[1:]}", scope, name)
+                yield from _resi_lines(board, name)
     yield from _experiments(board.ranks, level)
     yield ""
 
@@ -74,6 +76,25 @@ def _section(board: Leaderboard, title: str, scope: str, name: str) -> Iterator[
         yield f"| {' | '.join(cells)} |"
     if published:
         yield from ("", f"Published: {RESI}. Ranks there are among other measures and other networks.")
+
+
+_APART = 5
+"""Median ranks that differ by more than this, of 24, are named."""
+
+
+def _resi_lines(board: Leaderboard, domain: str) -> Iterator[str]:
+    """Yield how our ranks of a domain stand to the published ones; nothing for what is no domain of ReSi."""
+    beside = beside_resi(board.ranks, domain)
+    if beside.empty:
+        return
+    rho = agreement(beside)
+    words = f"Among the {len(beside)} measures here that ReSi ranks, ranked among themselves, Spearman's rho of our medians and the published ones is {rho:+.2f}."
+    apart = beside[beside["difference"].abs() > _APART]
+    for how, rows in (("better here", apart[apart["difference"] < 0]), ("worse here", apart[apart["difference"] > 0])):
+        if len(rows):
+            listed = ", ".join(f"`{row.measure}` ({row.ours:.1f}; published {row.published:.1f})" for row in rows.itertuples())  # fmt: skip
+            words += f" More than {_APART} places {how}: {listed}."
+    yield from ("", f"{words} {RESI_REMARKS.get(domain, '')}".rstrip())
 
 
 def _experiments(ranks: pd.DataFrame, level: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ import congruence
 from congruence.benchmarks._base import Benchmark, Case, Draws, Score, Stage, Tier, benchmark
 from congruence.benchmarks._effort import given_up
 from congruence.benchmarks._user import UserMeasure, user_measure
+from congruence.benchmarks.printed import resi_labels
 from congruence.engine import RESULT, Cell, Journal, Progress, Row, run_comparison
 from congruence.errors import CongruenceError, OutputExistsError, ParameterError, StoreError
 from congruence.measures import REGISTRY, Measure, measure
@@ -78,6 +79,11 @@ def all_measures() -> tuple[Measure[Any], ...]:
     return tuple({m.label: m for m in (*defaults, *map(measure, VARIANTS))}.values())
 
 
+def resi_measures() -> tuple[Measure[Any], ...]:
+    """Return the 24 measures that ReSi ranks, by its definitions but for two (see `printed.RESI_STAND_INS`)."""
+    return tuple(map(measure, resi_labels().values()))
+
+
 def run(
     names: str | Sequence[str],
     measures: str | Measure[Any] | Sequence[str | Measure[Any]] = "all",
@@ -95,7 +101,7 @@ def run(
     names : str or sequence of str
         Benchmarks, such as ``"layer-identification"``; ``"all"`` for every one.
     measures : str, Measure or sequence of them
-        What to test; ``"all"`` for `all_measures`.
+        What to test; ``"all"`` for `all_measures`, ``"resi"`` for `resi_measures`.
     tier : {"quick", "small", "paper"}
         How much: seconds; real data in minutes; the published setting.
     out : path
@@ -184,13 +190,17 @@ def _benchmarks(names: str | Sequence[str]) -> list[Benchmark[Any]]:
     return [benchmark(name) for name in (TESTS if listed == ["all"] else dict.fromkeys(listed))]
 
 
+_SETS: Mapping[str, Callable[[], tuple[Measure[Any], ...]]] = {"all": all_measures, "resi": resi_measures}
+"""Names that stand for several measures."""
+
+
 def _measures(
     measures: str | Measure[Any] | Sequence[str | Measure[Any]], also: Sequence[str | Measure[Any]]
 ) -> list[Measure[Any]]:
     listed = [measures] if isinstance(measures, str | Measure) else list(measures)
     found: list[Measure[Any]] = []
     for item in listed:
-        found += all_measures() if item == "all" else [measure(item)]
+        found += _SETS[item]() if isinstance(item, str) and item in _SETS else [measure(item)]
     found += [item if isinstance(item, Measure) else user_measure(item) for item in also]
     if not found:
         message = "Give at least one measure, or all."

@@ -196,7 +196,12 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for comparisons, scores, ranking.")],
     measures: Annotated[
         list[str] | None,
-        typer.Option("--measure", "-m", metavar="MEASURE", help="A measure, or all; repeatable. \\[default: all]"),
+        typer.Option(
+            "--measure",
+            "-m",
+            metavar="MEASURE",
+            help="A measure, all, or resi (the 24 of ReSi); repeatable. \\[default: all]",
+        ),
     ] = None,
     tier: Annotated[TierChoice, typer.Option(help="Seconds, minutes, or the published setting.")] = TierChoice.quick,
     also: Annotated[
