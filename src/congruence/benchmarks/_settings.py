@@ -60,6 +60,8 @@ class Family:
         Stimuli.
     steps : str, optional
         Steps that make matrices of the last hidden layer.
+    portion, brief : str, optional
+        Data and training of the tests of groups, where they differ: less of both, since every group is a population.
     few, memorising : str, optional
         Data and training of the test of random labels, where they differ: few enough stimuli, and long enough, that
         wrong labels are learned by heart.
@@ -73,6 +75,8 @@ class Family:
     training: str
     probe: zoo.Probe
     steps: str | None = None
+    portion: str | None = None
+    brief: str | None = None
     few: str | None = None
     memorising: str | None = None
     deep: Networks | None = None
@@ -84,8 +88,9 @@ class Family:
 
     def groups(self, test: str, seeds: int) -> dict[str, Networks]:
         """Return the networks of each group of a test by its name."""
-        labels = test == RANDOM_LABELS
-        data, training = (self.few or self.data, self.memorising or self.training) if labels else (self.data, self.training)  # fmt: skip
+        data, training = self.portion or self.data, self.brief or self.training
+        if test == RANDOM_LABELS:
+            data, training = self.few or data, self.memorising or training
         return {
             name: self.networks(seeds, _with(data, in_data), _with(training, in_training))
             for name, (in_data, in_training) in CHANGES[self.domain, test].items()
@@ -126,13 +131,15 @@ def _graphs(architecture: str, data: str) -> Family:
 
 _SMALL = (
     Family(
-        "images", "tiny10", "mnist_5k", "training", _THOUSAND, None, _FEW, _LONG, Networks(SMALL_CNN, 5, _THOUSAND, "spatial_mean"),
+        "images", "tiny10", "mnist_5k", "training", _THOUSAND,
+        few=_FEW, memorising=_LONG, deep=Networks(SMALL_CNN, 5, _THOUSAND, "spatial_mean"),
     ),
     Family(
-        "images", "vit", "mnist_5k", "training", _THOUSAND, "cls_token", _FEW, _LONG, Networks(SMALL_VIT, 5, _THOUSAND, "cls_token"),
+        "images", "vit", "mnist_5k", "training", _THOUSAND, "cls_token", brief="training:epochs=10",
+        few=_FEW, memorising=_LONG, deep=Networks(SMALL_VIT, 5, _THOUSAND, "cls_token"),
     ),
     Family(
-        "text", "minilm", "entailment", "training", _THOUSAND, "token_mean",
+        "text", "minilm", "entailment", "training", _THOUSAND, "token_mean", portion="entailment:train_size=6400",
         deep=Networks(SMALL_TEXT, 5, _THOUSAND, "token_mean", "norm"),
     ),
     *(_graphs(architecture, "sbm") for architecture in ("gcn", "sage", "gat")),
