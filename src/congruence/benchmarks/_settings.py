@@ -10,7 +10,7 @@ from congruence import zoo
 from congruence.benchmarks._base import Stage, Tier
 from congruence.benchmarks._populations import SMALL_CNN, SMALL_TEXT, SMALL_VIT, Networks, renamed
 from congruence.errors import InputError
-from congruence.representation import Representation
+from congruence.representation import Representation, Source
 
 Grouped = tuple[str, Mapping[str, Networks]]
 """A domain, and the networks of each group by its name."""
@@ -176,7 +176,7 @@ def deep(tier: Tier) -> list[tuple[str, Networks]]:
 class Final:
     """Representations of the last hidden layer, one a network, and the group of each."""
 
-    representations: Sequence[Representation]
+    representations: Sequence[Source]
     groups: tuple[str, ...]
     key: Mapping[str, Any]
 

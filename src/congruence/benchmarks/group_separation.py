@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from congruence.benchmarks import _separation
+from congruence.benchmarks import _resi_folder, _separation
 from congruence.benchmarks._base import (
     Benchmark,
     Case,
@@ -53,7 +53,16 @@ class GroupSeparation(Benchmark[Groups]):
     source: ClassVar[str] = "Klabunde et al. 2025 (ReSi), arXiv 2408.00531"
 
     def cases(self, tier: Tier, stage: Stage) -> Iterator[Case[Groups]]:
-        """Yield one case a domain and architecture: the last hidden layer of every network of every group."""
+        """Yield one case a domain and architecture: the last hidden layer of every network of every group.
+
+        Raises
+        ------
+        StoreError
+            If the representations of the tier ``paper`` are not there.
+        """
+        if tier == "paper":
+            yield from (group_case(name, final) for name, final in _resi_folder.group_cases(self.name))
+            return
         for domain, groups in grouped(self.name, tier):
             name = case_name(domain, next(iter(groups.values())))
             yield group_case(name, final_layers(groups, stage))
@@ -104,6 +113,7 @@ def scores(result: Comparison, label: str, groups: tuple[str, ...], drawn: Float
 
 
 _QUICK = "3 x 4 MLP on digits and 3 x 4 GCN on a graph of communities"
+_PAPER = "The networks of the paper: the representations that ReSi kept (resi/cache)"
 _SMALL = "5 networks a group: Tiny-10 and ViT on mnist_5k, MiniLM on 6,400 pairs of entailment templates, GCN, GraphSAGE and GAT on a graph of communities, GCN on neighbouring digits"  # fmt: skip
 
 
@@ -116,6 +126,7 @@ class LabelRandomisation(GroupSeparation):
     tiers: ClassVar[Mapping[Tier, str]] = {
         "quick": _QUICK,
         "small": f"{_SMALL}; 0, 50 (text 75, graphs 25) and 100 % of the labels; images: 1,000, learned by heart",
+        "paper": _PAPER,
     }
 
 
@@ -128,6 +139,7 @@ class ShortcutAffinity(GroupSeparation):
     tiers: ClassVar[Mapping[Tier, str]] = {
         "quick": _QUICK,
         "small": f"{_SMALL}; 0, 75 (graphs 50) and 100 % of the marks tell the class, those of the probes nothing",
+        "paper": _PAPER,
     }
 
 
@@ -140,4 +152,5 @@ class Augmentation(GroupSeparation):
     tiers: ClassVar[Mapping[Tier, str]] = {
         "quick": _QUICK,
         "small": f"{_SMALL}; Gaussian noise (3 strengths), words changed (no, all), edges dropped (0, 20, 80 %)",
+        "paper": _PAPER,
     }

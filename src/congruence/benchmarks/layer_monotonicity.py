@@ -5,13 +5,13 @@ Klabunde et al. 2025 (arXiv 2408.00531). The statistics are in `_monotonicity`; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from congruence.benchmarks import _monotonicity, _separation
+from congruence.benchmarks import _monotonicity, _resi_folder, _separation
 from congruence.benchmarks._base import (
     Benchmark,
     Case,
@@ -26,6 +26,7 @@ from congruence.benchmarks._base import (
 )
 from congruence.benchmarks._populations import representations
 from congruence.benchmarks._settings import case_name, deep, ordered_pairs
+from congruence.representation import Source
 from congruence.results import Comparison
 
 PERMUTATIONS, DRAWS = 1_000, 500
@@ -50,18 +51,34 @@ class LayerMonotonicity(Benchmark[Layers]):
         "quick": "3 MLP of 6 hidden layers on digits, 3 GCN of 5 on a graph of communities",
         "small": "5 each, all layers: Tiny-10 (averaged over space) and ViT (class token) on mnist_5k, MiniLM (norms, averaged "
         "over tokens), GCN, GraphSAGE and GAT of 5 hidden layers on a graph of communities, GCN on neighbouring digits",
+        "paper": "The networks of the paper: the representations of layers that ReSi kept (resi/cache)",
     }
 
     def cases(self, tier: Tier, stage: Stage) -> Iterator[Case[Layers]]:
-        """Yield one case a domain and architecture: all layers of every network, compared inside it."""
+        """Yield one case a domain and architecture: all layers of every network, compared inside it.
+
+        Raises
+        ------
+        StoreError
+            If the representations of the tier ``paper`` are not there.
+        """
+        if tier == "paper":
+            for name, layers, models, depth, key in _resi_folder.layer_cases():
+                yield Case(name, layers, Layers(models, depth), "spearman", key, _inside(layers, depth))
+            return
         for domain, networks in deep(tier):
             population = networks.train(stage)
             found = representations(networks, population, stage)
             depth = len(networks.layers)
-            names = [one.name for one in found]
-            pairs = [pair for at in range(0, len(names), depth) for pair in ordered_pairs(names[at : at + depth])]
             key = {**networks.key(), "networks": list(population.names)}
-            yield Case(case_name(domain, networks), found, Layers(population.names, depth), "spearman", key, pairs)
+            yield Case(
+                case_name(domain, networks),
+                found,
+                Layers(population.names, depth),
+                "spearman",
+                key,
+                _inside(found, depth),
+            )
 
     def score(self, case: Case[Layers], result: Comparison) -> list[Score]:
         """Return the rank correlation with interval over networks and p over orders of layers, and conformity."""
@@ -74,6 +91,12 @@ class LayerMonotonicity(Benchmark[Layers]):
             values = [_monotonicity.correlation(block) for block in _blocks(likeness(result, label), case.truth)]
             found[label] = _drawn_means(np.array(values))
         return {"spearman": found}
+
+
+def _inside(found: Sequence[Source], depth: int) -> list[tuple[str, str]]:
+    """Return the pairs of layers of one network, for networks that follow each other."""
+    names = [one.name for one in found]
+    return [pair for at in range(0, len(names), depth) for pair in ordered_pairs(names[at : at + depth])]
 
 
 def _blocks(values: Floats, truth: Layers) -> list[Floats]:

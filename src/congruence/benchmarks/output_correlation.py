@@ -6,14 +6,14 @@ layers should go with how differently the networks do. What they do is the groun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from congruence import zoo
-from congruence.benchmarks import _mantel, _outputs, _separation
+from congruence.benchmarks import _mantel, _outputs, _resi_folder, _separation
 from congruence.benchmarks._base import (
     Benchmark,
     Case,
@@ -49,9 +49,20 @@ class PredictionGrounding(Benchmark[Differences]):
 
     source: ClassVar[str] = "Klabunde et al. 2025 (ReSi), arXiv 2408.00531"
     headline: ClassVar[str]
+    kept: ClassVar[str]
+    """What ReSi keeps of a network for it: ``accuracy`` or ``output``."""
 
     def cases(self, tier: Tier, stage: Stage) -> Iterator[Case[Differences]]:
-        """Yield one case a domain and architecture: the last hidden layer of every network."""
+        """Yield one case a domain and architecture: the last hidden layer of every network.
+
+        Raises
+        ------
+        StoreError
+            If the representations of the tier ``paper`` are not there.
+        """
+        if tier == "paper":
+            yield from self._paper_cases()
+            return
         for domain, networks in alike(tier):
             population = networks.train(stage)
             require_networks(len(population), LEAST, networks)
@@ -61,8 +72,18 @@ class PredictionGrounding(Benchmark[Differences]):
             pairs = ordered_pairs([one.name for one in found])
             yield Case(case_name(domain, networks), found, truth, self.headline, key, pairs)
 
+    def _paper_cases(self) -> Iterator[Case[Differences]]:
+        for name, found, known, key in _resi_folder.prediction_cases(self.kept):
+            if len(found) >= LEAST:
+                pairs = ordered_pairs([one.name for one in found])
+                yield Case(name, found, Differences(self.of_known(known)), self.headline, key, pairs)
+
     def differences(self, networks: Networks, population: zoo.Population, stage: Stage) -> dict[str, Floats]:
         """Return the functional differences, the one that measures are ranked by first."""
+        raise NotImplementedError
+
+    def of_known(self, known: Sequence[Any]) -> dict[str, Floats]:
+        """Return the functional differences of what is known of every network."""
         raise NotImplementedError
 
     def score(self, case: Case[Differences], result: Comparison) -> list[Score]:
@@ -108,6 +129,7 @@ def _correlated(label: str, name: str, distances: Floats, function: Floats) -> l
     ]
 
 
+_PAPER = "The networks of the paper: the representations, outputs and accuracies that ReSi kept (resi/cache)"
 _QUICK = "6 MLP on digits, 6 GCN on a graph of communities"
 _SMALL = "10 each of Tiny-10 and ViT on mnist_5k, MiniLM on entailment templates, GCN, GraphSAGE and GAT on a graph of communities, GCN on neighbouring digits"  # fmt: skip
 
@@ -119,15 +141,21 @@ class AccuracyCorrelation(PredictionGrounding):
     name: ClassVar[str] = "accuracy-correlation"
     title: ClassVar[str] = "Distances should go with differences in accuracy"
     headline: ClassVar[str] = "accuracy"
+    kept: ClassVar[str] = "accuracy"
     tiers: ClassVar[Mapping[Tier, str]] = {
         "quick": _QUICK,
         "small": _SMALL,
+        "paper": _PAPER,
     }
 
     def differences(self, networks: Networks, population: zoo.Population, stage: Stage) -> dict[str, Floats]:
         """Return the differences in accuracy on the probe."""
         del stage
-        return {self.headline: _outputs.accuracy_difference(list(population.accuracy(networks.probe).values()))}
+        return self.of_known(list(population.accuracy(networks.probe).values()))
+
+    def of_known(self, known: Sequence[Any]) -> dict[str, Floats]:
+        """Return the absolute differences of accuracies."""
+        return {self.headline: _outputs.accuracy_difference([float(one) for one in known])}
 
 
 @register
@@ -137,12 +165,18 @@ class OutputCorrelation(PredictionGrounding):
     name: ClassVar[str] = "output-correlation"
     title: ClassVar[str] = "Distances should go with differences in outputs"
     headline: ClassVar[str] = "jsd"
+    kept: ClassVar[str] = "output"
     tiers: ClassVar[Mapping[Tier, str]] = {
         "quick": _QUICK,
         "small": _SMALL,
+        "paper": _PAPER,
     }
 
     def differences(self, networks: Networks, population: zoo.Population, stage: Stage) -> dict[str, Floats]:
         """Return divergence and disagreement of the answers to the probe."""
-        answers = _outputs.logits(networks, population, stage)
+        return self.of_known(_outputs.logits(networks, population, stage))
+
+    def of_known(self, known: Sequence[Any]) -> dict[str, Floats]:
+        """Return divergence and disagreement of logits, each of shape (n, classes)."""
+        answers = [np.asarray(one, dtype=np.float64) for one in known]
         return {self.headline: _outputs.jensen_shannon(answers), "disagreement": _outputs.disagreement(answers)}

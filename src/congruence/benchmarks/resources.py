@@ -51,20 +51,25 @@ _SAFE = {
 }  # fmt: skip
 
 
-def resources_folder() -> Path:
-    """Return the folder of the published resources.
+def published_folder(name: str, what: str) -> Path:
+    """Return a folder of published data that the paper tier reads.
 
     Raises
     ------
     StoreError
-        If it is not there; the message says where it is expected.
+        If it is not there; the message says what it is and where it is expected.
     """
     home = os.environ.get(VARIABLE)
-    folder = (Path(home).expanduser() if home else zoo.cache_folder()) / FOLDER
+    folder = (Path(home).expanduser() if home else zoo.cache_folder()) / name
     if not folder.is_dir():
-        message = f"The paper tier needs {FOLDER} (Zenodo record 5117844), expected at {folder}. Unpack it there, or set {VARIABLE} to the folder that holds it."
+        message = f"The paper tier needs {what}, expected at {folder}. Put it there, or set {VARIABLE} to the folder that holds {name}."
         raise StoreError(message)
     return folder
+
+
+def resources_folder() -> Path:
+    """Return the folder of the published resources of Ding et al. 2021."""
+    return published_folder(FOLDER, f"{FOLDER} (Zenodo record 5117844)")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from congruence.benchmarks._effort import given_up
 from congruence.benchmarks._user import UserMeasure, user_measure
 from congruence.benchmarks.printed import resi_labels
 from congruence.engine import RESULT, Cell, Journal, Progress, Row, run_comparison
-from congruence.errors import CongruenceError, OutputExistsError, ParameterError, StoreError
+from congruence.errors import CongruenceError, InputError, OutputExistsError, ParameterError, StoreError
 from congruence.measures import REGISTRY, Measure, measure
 from congruence.results import Comparison
 from congruence.store import exclusive_lock, write_bytes
@@ -99,7 +99,7 @@ def run(
     Parameters
     ----------
     names : str or sequence of str
-        Benchmarks, such as ``"layer-identification"``; ``"all"`` for every one.
+        Benchmarks, such as ``"layer-identification"``; ``"all"`` for every one that offers the tier.
     measures : str, Measure or sequence of them
         What to test; ``"all"`` for `all_measures`, ``"resi"`` for `resi_measures`.
     tier : {"quick", "small", "paper"}
@@ -126,10 +126,12 @@ def run(
         If a benchmark, measure or tier does not exist.
     MissingExtraError
         If the data of the tier is not installed; the message names the package.
+    InputError
+        If the data of the tier are there, but too few for a benchmark.
     OutputExistsError
         If `out` holds a run and `exists` does not say what to do.
     """
-    listed = _benchmarks(names)
+    listed = _benchmarks(names, tier)
     chosen = _measures(measures, also)
     wanted = [(test, test.require_tier(tier)) for test in listed]
     folder, report = Path(out), stage or _unheard
@@ -180,14 +182,17 @@ def load_run(folder: str | Path) -> BenchmarkRun:
 # ---- what to run -----------------------------------------------------------------------------------------------------
 
 
-def _benchmarks(names: str | Sequence[str]) -> list[Benchmark[Any]]:
+def _benchmarks(names: str | Sequence[str], tier: str) -> list[Benchmark[Any]]:
+    """Return benchmarks by name; all of them are those that offer the tier."""
     from congruence.benchmarks._base import REGISTRY as TESTS
 
     listed = [names] if isinstance(names, str) else list(names)
     if not listed:
         message = f"Name at least one benchmark: {', '.join(TESTS)}, or all."
         raise ParameterError(message)
-    return [benchmark(name) for name in (TESTS if listed == ["all"] else dict.fromkeys(listed))]
+    if listed == ["all"]:
+        return [benchmark(name) for name, cls in TESTS.items() if tier in cls.tiers] or [benchmark(min(TESTS))]
+    return [benchmark(name) for name in dict.fromkeys(listed)]
 
 
 _SETS: Mapping[str, Callable[[], tuple[Measure[Any], ...]]] = {"all": all_measures, "resi": resi_measures}
@@ -279,6 +284,11 @@ def _run_one(
         ranks = _ranks(scores, case.headline)
         about = {"benchmark": test.name, "tier": tier, "case": case.name}
         rows += [{**about, "headline": case.headline, "rank": ranks[s.measure], **asdict(s)} for s in scores]
+    if not rows:
+        message = (
+            f"{test.name} has nothing to compare at tier {tier}: too little of its data is there. {test.tiers[tier]}."
+        )
+        raise InputError(message)
     return rows
 
 
