@@ -20,20 +20,23 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "congruence"
 
 
-def package_file(package: str, version: str, path: str, purpose: str) -> Path:
+def package_file(package: str, version: str, path: str, purpose: str, *, options: str = "") -> Path:
     """Return a file that an installed package brings, without importing the package.
+
+    `options` are those of pip, such as ``--no-deps`` for a package whose code is not needed.
 
     Raises
     ------
     MissingExtraError
         If the package is not installed, or its file is not where it was; the message has the line that installs it.
     """
+    line = f"pip install {options + ' ' if options else ''}'{package}=={version}'"
     try:
         found = Path(str(importlib.metadata.distribution(package).locate_file(path)))
     except importlib.metadata.PackageNotFoundError as error:
-        message = f"{purpose} needs {package}; install it with: pip install '{package}=={version}'"
+        message = f"{purpose} needs {package}; install it with: {line}"
         raise MissingExtraError(message) from error
     if not found.exists():
-        message = f"{purpose} needs {path} of {package}, which the installed version lacks; install: pip install '{package}=={version}'"
+        message = f"{purpose} needs {path} of {package}, which the installed version lacks; install: {line}"
         raise MissingExtraError(message)
     return found

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import figures
+from congruence.errors import CongruenceWarning
+from congruence.representation import Representation
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 MEASURES = ("cca", "svcca", "cosine", "euclidean")
@@ -119,26 +121,33 @@ class SequenceTime(Study):
 
 
 def _last_column(model: Any, windows: Any) -> list[Row]:
-    """Return every state at every step against the same state at the last: rows of state, measure, step, value."""
+    """Return every state at every step against the same state at the last."""
     import torch
 
     from congruence.dynamics.recurrent import unroll
-    from congruence.dynamics.sequences import time_similarity
-    from congruence.errors import CongruenceWarning
-    from congruence.representation import Representation
 
     rows: list[Row] = []
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", CongruenceWarning)
+    with torch.no_grad():
         x = model.embedding(windows)
         for layer in range(model.depth):
-            states: dict[str, Representation] = unroll(model.get_submodule(f"lstm{layer + 1}"), x)
+            states = unroll(model.get_submodule(f"lstm{layer + 1}"), x)
             for kind in ("hidden", "cell"):
-                for label in MEASURES:
-                    matrix = time_similarity(states[f"{kind}[0]"], label)
-                    rows += [
-                        {"state": f"{kind}[{layer}]", "measure": label, "step": int(step), "similarity": float(value)}
-                        for step, value in zip(matrix["time"].values, matrix.values[:, -1], strict=True)
-                    ]
+                rows += last_column(f"{kind}[{layer}]", states[f"{kind}[0]"])
             x = torch.from_numpy(states["hidden[0]"].values)
+    return rows
+
+
+def last_column(state: str, values: Representation, at: Sequence[int] | None = None) -> list[Row]:
+    """Return steps of a state, by default all, against the last of them: rows of state, measure, step, value."""
+    from congruence.dynamics.sequences import time_similarity
+
+    rows: list[Row] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CongruenceWarning)
+        for label in MEASURES:
+            matrix = time_similarity(values, label, at=at)
+            rows += [
+                {"state": state, "measure": label, "step": int(step), "similarity": float(value)}
+                for step, value in zip(matrix["time"].values, matrix.values[:, -1], strict=True)
+            ]
     return rows
