@@ -88,6 +88,9 @@ def test_an_unfinished_run_has_no_page(tmp_path):
     done = congruence("bench", "page", tmp_path, "--out", tmp_path / "page.md")
     assert done.code == 2
     assert "holds no finished benchmark" in done.error
+    nowhere = congruence("bench", "page", tmp_path / "nowhere", "--out", tmp_path / "page.md")
+    assert nowhere.code == 2
+    assert "There is no folder" in nowhere.error
     assert not (tmp_path / "page.md").exists()
 
 

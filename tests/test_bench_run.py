@@ -181,7 +181,11 @@ def test_folders_of_others_and_other_tiers_are_left_alone(tmp_path):
         ({"tier": "paper"}, cg.ParameterError, "toy has no tier 'paper'; it has quick"),
         ({"exists": "maybe"}, cg.ParameterError, "exists must be error, resume or overwrite"),
         ({"also": ["mine"]}, cg.ParameterError, "not of the form MODULE:NAME"),
-        ({"also": ["no_such_module_here:f"]}, cg.InputError, "cannot be imported"),
+        (
+            {"also": ["no_such_module_here:f"]},
+            cg.InputError,
+            "^'no_such_module_here:f': the module no_such_module_here cannot be imported",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_made(tmp_path, arguments, kind, message):

@@ -74,14 +74,14 @@ def user_measure(spec: str) -> Measure[Any]:
     InputError
         If the module cannot be imported, or the function does not return a number.
     """
-    from congruence.extraction.specs import find_object
+    from congruence.extraction.specs import import_object
 
     parts = spec.split(":")
     declared = parts.pop() if len(parts) == 3 else None
     if len(parts) != 2 or not all(parts) or (declared is not None and declared not in ORIENTATIONS):
         message = f"'{spec}' is not of the form MODULE:NAME, MODULE:NAME:similarity or MODULE:NAME:distance."
         raise ParameterError(message)
-    found = find_object(f"py:{parts[0]}:{parts[1]}")
+    found = import_object(parts[0], parts[1], spec)
     if isinstance(found, type) and issubclass(found, Measure):
         found = found()
     if isinstance(found, Measure):

@@ -170,6 +170,9 @@ def load_run(folder: str | Path) -> BenchmarkRun:
     import pandas as pd
 
     folder = Path(folder)
+    if not folder.is_dir():
+        message = f"There is no folder {folder}. Give the folder of a run (the --out of: congruence bench run)."
+        raise StoreError(message)
     if not (folder / RANKING).exists():
         message = f"{folder} holds no finished benchmark. Finish it with: congruence bench run ... --resume"
         raise StoreError(message)

@@ -227,18 +227,31 @@ def find_object(spec: str) -> Any:
     if len(parts) != 3 or parts[0] != "py" or not all(parts):
         message = f"'{spec}' is not of the form py:MODULE:FUNCTION."
         raise ParameterError(message)
+    return import_object(parts[1], parts[2], spec)
+
+
+def import_object(module: str, name: str, spec: str) -> Any:
+    """Return what a module, importable from the working directory, calls `name`; errors quote `spec`.
+
+    Raises
+    ------
+    InputError
+        If the module cannot be imported.
+    UnknownNameError
+        If the module has nothing of that name.
+    """
     with _importable_cwd():
         importlib.invalidate_caches()
         try:
-            module = importlib.import_module(parts[1])
+            found = importlib.import_module(module)
         except Exception as error:
-            message = f"'{spec}': the module {parts[1]} cannot be imported: {describe(error)}"
+            message = f"'{spec}': the module {module} cannot be imported: {describe(error)}"
             raise InputError(message) from error
-    if not hasattr(module, parts[2]):
-        public = [name for name in vars(module) if not name.startswith("_")]
-        message = f"'{spec}': {parts[1]} has no {parts[2]}. {validate.closest(parts[2], public)}"
+    if not hasattr(found, name):
+        public = [public for public in vars(found) if not public.startswith("_")]
+        message = f"'{spec}': {module} has no {name}. {validate.closest(name, public)}"
         raise UnknownNameError(message)
-    return getattr(module, parts[2])
+    return getattr(found, name)
 
 
 def call(spec: str, function: Any) -> Any:
