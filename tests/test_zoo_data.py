@@ -78,6 +78,21 @@ def test_fewer_training_images_have_all_classes():
         zoo.Digits(train_size=1438).load("train")
 
 
+def test_halves_have_different_classes_and_the_same_split():
+    low, high = zoo.Digits(half="low"), zoo.Digits(half="high")
+    assert low.classes == high.classes == 5
+    for split in ("train", "test"):
+        parts, whole = (low.load(split), high.load(split)), DIGITS.load(split)
+        assert sorted([*parts[0].ids, *parts[1].ids]) == sorted(whole.ids)
+        labels = dict(zip(whole.ids, whole.labels, strict=True))
+        for part, first in zip(parts, (0, 5), strict=True):
+            assert [labels[name] for name in part.ids] == (part.labels + first).tolist()
+            assert set(part.labels) == set(range(5))
+    assert len(replace(high, train_size=100).load("train")) == 100
+    with pytest.raises(ParameterError, match="half"):
+        zoo.Digits(half="middle")
+
+
 def test_random_labels_are_a_permutation_of_a_share():
     true, half = DIGITS.load("train").labels, zoo.Digits(random_labels=0.5).load("train").labels
     every = zoo.Digits(random_labels=1).load("train").labels

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from congruence.zoo.dataset import Dataset
 from congruence.zoo.interventions import shortcut, shuffled, told
 from congruence.zoo.probes import Labelled, Probe, Values
 
+CLASSES = 10  # of every source
 MARK = 2  # side of the square that a shortcut adds, in pixels
 
 
@@ -33,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ImageDataset(Dataset):
-    """Images in grey with ten classes.
+    """Images in grey with ten classes, or half of them.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ class ImageDataset(Dataset):
         for the others, and for all test images, one drawn at random. None adds nothing.
     split_seed : int
         Of the split into training and test images (where the source has none), the shuffled labels and the shortcuts.
+    half : {"all", "low", "high"}
+        Only the images of classes 0 to 4, or of 5 to 9, which become 0 to 4: two data sets of different classes.
     """
 
     modality: ClassVar[str] = "images"
@@ -59,11 +62,12 @@ class ImageDataset(Dataset):
     random_labels: Annotated[float, Interval(0, 1)] = 0.0
     shortcut: Annotated[float, Interval(0, 1)] | None = None
     split_seed: Annotated[int, Interval(0)] = 0
+    half: Literal["all", "low", "high"] = "all"
 
     @property
     def classes(self) -> int:
-        """Ten."""
-        return 10
+        """Ten, or the five of a half."""
+        return CLASSES if self.half == "all" else CLASSES // 2
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,14 +100,18 @@ class ImageDataset(Dataset):
     def _plain(self, split: str) -> tuple[Values, Values, Values]:
         """Return images, true labels, and positions in the source."""
         source = _source(type(self), self.split_seed)
-        rows = np.flatnonzero(source.test == (split == "test"))
+        chosen, first = source.test == (split == "test"), 0
+        if self.half != "all":
+            first = CLASSES // 2 if self.half == "high" else 0
+            chosen = chosen & (source.labels // (CLASSES // 2) == first // (CLASSES // 2))
+        rows = np.flatnonzero(chosen)
         if split == "train" and self.train_size is not None:
             if self.train_size > len(rows):
                 message = f"{self.name} has {len(rows)} training images; train_size={self.train_size} is too many."
                 raise ParameterError(message)
             # Sources can be sorted by class.
             rows = np.sort(np.random.default_rng(self.split_seed).permutation(rows)[: self.train_size])
-        return _resized(source.images[rows], self.size), source.labels[rows], rows
+        return _resized(source.images[rows], self.size), source.labels[rows] - first, rows
 
     def _labelled(
         self, images: Values, labels: Values, rows: Values, split: str, rate: float | None = None
