@@ -27,6 +27,7 @@ from congruence.dynamics.paths import trajectories
 from congruence.dynamics.pictures import plot_convergence, plot_panes, plot_trajectories
 from congruence.dynamics.sequences import repeat_input, time_similarity
 from congruence.dynamics.series import CheckpointSeries
+from congruence.dynamics.subspaces import SharedDirections, shared_directions
 from congruence.validate import require_extra
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ __all__ = [
     "Projection",
     "Recorder",
     "Schedule",
+    "SharedDirections",
     "Stability",
     "accuracy_kept",
     "backward_flops",
@@ -78,6 +80,7 @@ __all__ = [
     "plot_trajectories",
     "projected",
     "repeat_input",
+    "shared_directions",
     "stable_directions",
     "subspace_distance",
     "svcca_projection",

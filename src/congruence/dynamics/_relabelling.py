@@ -7,7 +7,7 @@ far too small.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -151,27 +151,43 @@ def interval(contrast: Contrast | tuple[int, int], distances: Floats, sizes: Seq
     sizes : sequence of int
         Networks in each group.
     """
-    from scipy.stats import t
-
-    labels = np.repeat(np.arange(len(sizes)), sizes)
     involved = set(range(len(sizes))) if isinstance(contrast, Contrast) else set(contrast)
 
-    def value(labelled: Labels) -> Floats:
-        means = group_means(distances, labelled, len(sizes))
-        return (
-            contrast.of(means, sizes)
-            if isinstance(contrast, Contrast)
-            else np.asarray(means[:, contrast[0], contrast[1]])
-        )
+    def value(means: Floats) -> Floats:
+        return contrast.of(means, sizes) if isinstance(contrast, Contrast) else means[:, contrast[0], contrast[1]]
 
-    variance, estimate = 0.0, float(value(labels[None])[0])
-    for group in involved:
+    return jackknife(value, involved, distances, sizes)
+
+
+def jackknife(
+    value: Callable[[Floats], Floats], involved: Iterable[int], distances: Floats, sizes: Sequence[int]
+) -> tuple[float, float]:
+    """Return the 95 % interval of `interval` for any function of the mean distances.
+
+    Parameters
+    ----------
+    value : callable
+        Of mean distances within and between groups, shape (labellings, groups, groups), gives shape (labellings,).
+    involved : iterable of int
+        The groups that it depends on.
+    distances, sizes
+        See `interval`.
+    """
+    from scipy.stats import t
+
+    labels, groups = np.repeat(np.arange(len(sizes)), sizes), set(involved)
+
+    def of(labelled: Labels) -> Floats:
+        return value(group_means(distances, labelled, len(sizes)))
+
+    variance, estimate = 0.0, float(of(labels[None])[0])
+    for group in groups:
         members = np.flatnonzero(labels == group)
         without = np.tile(labels, (len(members), 1))
         without[np.arange(len(members)), members] = -1
-        left = value(without)
+        left = of(without)
         variance += (len(members) - 1) / len(members) * float(((left - left.mean()) ** 2).sum())
-    freedom = min(sizes[group] for group in involved) - 1
+    freedom = min(sizes[group] for group in groups) - 1
     if freedom < 1 or not math.isfinite(variance):
         return math.nan, math.nan
     reach = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
