@@ -11,7 +11,9 @@ from congruence.dynamics.studies import (
     rotation_toy,
     sequence_time,
     sequence_time_packages,
+    shared_subspace,
     signal_noise_toy,
+    signal_noise_training,
     svcca_directions,
     width_convergence,
 )
@@ -25,7 +27,9 @@ __all__ = [
     "rotation_toy",
     "sequence_time",
     "sequence_time_packages",
+    "shared_subspace",
     "signal_noise_toy",
+    "signal_noise_training",
     "svcca_directions",
     "width_convergence",
 ]

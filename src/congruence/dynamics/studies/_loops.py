@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,23 @@ class Text:
 # ---- recorded --------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def recorded(
+    model: nn.Module, training: Callable[[Before], None], probe: list[Tensor], layers: Sequence[str], *, every: int, steps: str | None
+) -> Iterator[CheckpointSeries]:  # fmt: skip
+    """Record a training and give what was recorded, which is gone afterwards; what it warns of is known to the study."""
+    with tempfile.TemporaryDirectory(prefix="congruence-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", CongruenceWarning)
+        recorder = Recorder(model, probe, list(layers), every, Path(folder) / "run.zarr", steps=steps)
+
+        def before(step: int) -> None:
+            recorder.step(step)
+
+        training(before)
+        recorder.finish()
+        yield CheckpointSeries(recorder.path)
+
+
 def recorded_curves(
     model: nn.Module,
     training: Callable[[Before], None],
@@ -174,16 +192,7 @@ def recorded_curves(
     measures: Sequence[str],
 ) -> list[Row]:
     """Record a training and return the convergence of every layer: rows of measure, layer, step, value."""
-    with tempfile.TemporaryDirectory(prefix="congruence-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", CongruenceWarning)
-        recorder = Recorder(model, probe, list(layers), every, Path(folder) / "run.zarr", steps=steps)
-
-        def before(step: int) -> None:
-            recorder.step(step)
-
-        training(before)
-        recorder.finish()
-        series = CheckpointSeries(recorder.path)
+    with recorded(model, training, probe, layers, every=every, steps=steps) as series:
         rows: list[Row] = []
         for label in measures:
             curve = series.convergence(label)

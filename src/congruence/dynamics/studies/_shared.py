@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from congruence import zoo
-from congruence.dynamics._relabelling import Floats
+from congruence.dynamics._relabelling import Floats, interval
 from congruence.dynamics.groups import GroupComparison, group_comparison
 from congruence.engine import run_comparison
 from congruence.errors import CongruenceWarning
@@ -78,6 +78,25 @@ def states(
     """Return what layers put out as (n, p) arrays: name of the network -> layer -> values."""
     stores = population.activations(probe, layers, steps=steps, step=step)
     return {name: {layer: store[layer].matrix().values for layer in layers} for name, store in stores.items()}
+
+
+def passing(
+    population: zoo.Population, batches: Sequence[Any], layers: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the seed of every network and what its layers put out, layer -> (n, p), without keeping it on disk."""
+    from congruence.extraction import extract
+
+    for seed in population.seeds:
+        store = extract(population.model(seed), list(batches), list(layers))
+        yield seed, {layer: store[layer].matrix().values for layer in layers}
+
+
+def over_pairs(values: Floats) -> tuple[float, float, float]:
+    """Return the mean over pairs of networks, shape (networks, networks), both orders, and its 95 % interval over networks."""
+    both = (values + values.T) / 2
+    inside = np.where(np.eye(len(both), dtype=bool), 0.0, both)
+    mean = float(inside.sum() / (len(both) * (len(both) - 1)))
+    return mean, *interval((0, 0), inside, [len(both)])
 
 
 def table_rows(found: GroupComparison, **about: Any) -> dict[str, list[Row]]:
