@@ -5,6 +5,7 @@ from __future__ import annotations
 from congruence.dynamics.studies import (
     bottom_up_cnn,
     bottom_up_rnn,
+    class_sensitivity,
     freeze_training,
     learning_rate_clusters,
     memorise_generalise,
@@ -21,6 +22,7 @@ from congruence.dynamics.studies import (
 __all__ = [
     "bottom_up_cnn",
     "bottom_up_rnn",
+    "class_sensitivity",
     "freeze_training",
     "learning_rate_clusters",
     "memorise_generalise",

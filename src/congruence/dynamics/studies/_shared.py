@@ -74,9 +74,10 @@ def states(
     *,
     steps: str | None = None,
     step: int | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return what layers put out as (n, p) arrays: name of the network -> layer -> values."""
-    stores = population.activations(probe, layers, steps=steps, step=step)
+    stores = population.activations(probe, layers, steps=steps, step=step, seeds=seeds)
     return {name: {layer: store[layer].matrix().values for layer in layers} for name, store in stores.items()}
 
 
