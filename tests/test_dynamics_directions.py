@@ -33,6 +33,22 @@ def test_all_svcca_directions_are_the_leading_components():
     np.testing.assert_allclose(kept(X), dynamics.pca_projection(X, k)(X), atol=1e-9)
 
 
+def test_directions_read_from_few_neurons_are_fitted_from_those_alone():
+    whole = dynamics.svcca_projection(X, Y, 2)
+    np.testing.assert_allclose(dynamics.aligned_projection(X, Y, 2, 6)(X), whole(X), atol=1e-9)
+    few = dynamics.aligned_projection(X, Y, 2, 3)
+    variates = dynamics.canonical_directions(X, Y, variance=0.99).variates[:, :2]
+    aligned = [np.linalg.norm([(X[:, j] - X[:, j].mean()) @ variates[:, i] for i in range(2)]) for j in range(6)]
+    chosen = np.argsort(aligned)[3:]
+    design = np.hstack([np.ones((80, 1)), X[:, chosen]])
+    told = design @ np.linalg.lstsq(design, variates, rcond=None)[0]
+    design = np.hstack([np.ones((80, 1)), told])
+    np.testing.assert_allclose(few(X), design @ np.linalg.lstsq(design, X, rcond=None)[0], atol=1e-9)
+    other = X.copy()
+    other[:, [j for j in range(6) if j not in chosen]] += 7.0  # what they do is not seen
+    np.testing.assert_allclose(few(other), few(X), atol=1e-9)
+
+
 def test_projected_neurons_are_least_squares_fits_from_the_directions():
     projection = dynamics.svcca_projection(X, Y, 2)
     variates = dynamics.canonical_directions(X, Y, variance=0.99).variates[:, :2]
@@ -82,6 +98,7 @@ def test_class_sensitivity_is_the_multiple_correlation():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: dynamics.aligned_projection(X, Y, 2, 7), "k must be from 1 to 6, the number of neurons; got 7"),
         (lambda: dynamics.svcca_projection(X, Y, 6), "k must be from 1 to 5, the number of SVCCA directions; got 6"),
         (lambda: dynamics.pca_projection(X, 0), "k must be from 1 to 6, the number of principal components; got 0"),
         (lambda: dynamics.most_active_neurons(X, 7), "k must be from 1 to 6, the number of neurons; got 7"),

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from congruence import studies  # noqa: E402
-from congruence.dynamics.studies import signal_noise_toy  # noqa: E402
+from congruence.dynamics.studies import signal_noise_toy, svcca_directions  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,7 +121,13 @@ def test_learning_rate_clusters_are_judged_by_their_numbers():
 
 def test_svcca_directions(done):
     run = done("svcca-directions")
-    assert {row["kind"] for row in run.summary} == {"SVCCA", "PCA", "random neurons", "most active neurons"}
+    spread = [row for row in run.summary if "read from" in row["kind"]]
+    assert [row["k"] for row in spread] == [4, 16, 32]
+    assert spread[-1]["share"] == pytest.approx(1)
+    assert {row["kind"] for row in run.summary} - {spread[0]["kind"]} == {
+        *("SVCCA", "PCA"),
+        *("random neurons", "most active neurons"),
+    }
     for row in run.summary:
         assert row["networks"] == 3
         assert 0 < row["share"] <= 1.1
@@ -129,7 +135,27 @@ def test_svcca_directions(done):
     assert by_count[16] > by_count[2]
     most = max(row["share"] for row in run.summary if row["kind"] == "SVCCA")
     assert most > 0.8  # sixteen of thirty-two directions do most of the work
-    assert figures_of(run) == {"accuracy.png"}
+    assert figures_of(run) == {"accuracy.png", "distributed.png"}
+
+
+@pytest.mark.parametrize(("needed", "outcome"), [(100, "reproduced"), (50, "differs")])
+def test_svcca_directions_are_judged_by_how_few_and_how_distributed_they_are(needed, outcome):
+    study, settings = studies.study("svcca-directions"), svcca_directions.Settings(networks=3, counts=(10, 20), distributed=(20,), neurons=(20, 50, 100, 256))  # fmt: skip
+    accuracy = [
+        {"seed": seed, "kind": kind, "k": k, "full": 1.0, "accuracy": (0.995 if kind in {"SVCCA", "PCA"} and k == 20 else 0.5) - 0.001 * seed}
+        for seed in range(3)
+        for kind in svcca_directions.KINDS
+        for k in (10, 20)
+    ]  # fmt: skip
+    read = [
+        {"seed": seed, "directions": 20, "neurons": m, "accuracy": 0.99 if m >= needed else 0.6}
+        for seed in range(3)
+        for m in settings.neurons
+    ]
+    found = study.judge(settings, {"accuracy": accuracy, "distributed": read})
+    assert found.outcome == outcome
+    assert found.statistics["neurons for 20 directions"] == needed
+    assert f"20 directions need {needed} of 256 neurons" in found.text
 
 
 def test_width_convergence(done):

@@ -8,7 +8,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib").use("agg")
 
 from congruence import studies  # noqa: E402
-from congruence.dynamics.studies import class_sensitivity  # noqa: E402
+from congruence.dynamics.studies import class_sensitivity, compression, cross_model  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,7 +18,14 @@ def _cache(tmp_path_factory):
         yield
 
 
-@pytest.mark.parametrize(("name", "drawn"), [("class-sensitivity", {"sensitivity.png", "pairs.png"})])
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("class-sensitivity", {"sensitivity.png", "pairs.png"}),
+        ("compression", {"accuracy.png"}),
+        ("cross-model", {"seeds.png", "architectures.png"}),
+    ],
+)
 def test_the_quick_tier_runs_and_says_what_it_found(name, drawn, tmp_path):
     done = studies.run(name, "quick", out=tmp_path / "study")
     assert done.verdict.outcome in {"reproduced", "not reproduced", "differs"}
@@ -97,3 +104,93 @@ def test_rank_correlations_of_classes_are_those_of_scipy():
     others = [sum(alike[a, b] for b in range(6) if b != a) for a in range(6)]
     expected = -spearmanr(others, curves.mean(axis=1)).statistic
     assert class_sensitivity.distinct_early(curves, alike, 0)[0] == pytest.approx(expected)
+
+
+# ---- compression -----------------------------------------------------------------------------------------------------
+
+
+def test_ranks_are_the_largest_that_fit():
+    for size, p, q in ((0.35, 256, 256), (0.1, 64, 30), (0.5, 12, 40)):
+        k = compression.rank_for(size, p, q)
+        numbers = [rank * (p + q) + rank + q for rank in (k, k + 1)]
+        assert numbers[0] <= size * (p * q + q) < numbers[1]
+    assert compression.rank_for(0.001, 8, 8) == 1
+
+
+def test_layers_are_replaced_by_thin_ones_of_the_same_number_of_directions():
+    from torch import nn
+
+    model = nn.Sequential()
+    model.add_module("hidden1", nn.Sequential(nn.Linear(5, 6), nn.ReLU()))
+    model.add_module("hidden2", nn.Sequential(nn.Linear(6, 4), nn.ReLU()))
+    rng = np.random.default_rng(0)
+    own, other = rng.normal(size=(40, 6)), rng.normal(size=(40, 3))
+    kinds = [compression.projection(kind, own, other, 5) for kind in compression.KINDS]
+    assert [kind.rank for kind in kinds] == [3, 3]  # the other layer has three directions only
+    assert compression._before(model, "hidden2") == "hidden1"
+    assert compression._make_smaller(model, "hidden2", kinds[0]) == 3 * 6 + 3 + 4 * 3 + 4
+    assert [type(module).__name__ for module in model.hidden2] == ["Sequential", "ReLU"]
+
+
+def compressed_tables(svcca):
+    return {
+        "accuracy": [
+            {"seed": seed, "kind": kind, "size": size, "true_size": size, "full": 0.9 + 0.01 * seed, "accuracy": 0.9 + 0.01 * seed + lost}
+            for seed in range(4)
+            for kind, change in (("SVCCA", svcca), ("PCA", -0.02))
+            for size, lost in ((0.1, -0.2), (0.35, change + 0.001 * seed))
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"), [(-0.002, "reproduced"), (-0.011, "differs"), (-0.05, "not reproduced")]
+)
+def test_compression_is_judged_by_the_interval_of_what_is_lost(change, outcome):
+    study, settings = studies.study("compression"), compression.Settings(networks=4, sizes=(0.1, 0.35))
+    found = study.judge(settings, compressed_tables(change))
+    assert found.outcome == outcome
+    assert found.statistics["SVCCA change"] == pytest.approx(change + 0.0015)
+    assert found.statistics["SVCCA over PCA at 0.35"] == pytest.approx(change + 0.02)
+    assert found.statistics["SVCCA over PCA at 0.1"] == pytest.approx(0)
+
+
+# ---- cross-model -----------------------------------------------------------------------------------------------------
+
+
+def crossed_tables(curve, best):
+    """Two pairs of seeds with this similarity by layer, and two across architectures in which a layer is most like one of two."""
+    seeds = [
+        {"pair": pair, "layer": f"layer{k}", "other": f"layer{k}", "similarity": 0.2 + 0.8 * (value + 0.01 * pair), "chance": 0.2}
+        for pair in range(2)
+        for k, value in enumerate(curve)
+    ]  # fmt: skip
+    across = [
+        {"pair": pair, "layer": f"layer{a}", "other": f"other{b}", "similarity": 0.9 if best[a] == b else 0.5, "chance": 0.2}
+        for pair in range(2)
+        for a in range(len(curve))
+        for b in range(2)
+    ]  # fmt: skip
+    return {"seeds": seeds, "architectures": across}
+
+
+@pytest.mark.parametrize(
+    ("curve", "outcome"),
+    [((0.9, 0.5, 0.5, 0.8), "reproduced"), ((0.9, 0.6, 0.5, 0.4), "differs"), ((0.3, 0.6, 0.6, 0.4), "not reproduced")],
+)
+def test_cross_model_is_judged_by_the_ends_and_the_middle(curve, outcome):
+    names = tuple(f"layer{k}" for k in range(4))
+    settings = cross_model.Settings(layers=names, other_layers=("other0", "other1"), pairs=2, crossed=2)
+    found = studies.study("cross-model").judge(settings, crossed_tables(curve, (0, 0, 1, 1)))
+    assert found.outcome == outcome
+    assert found.statistics["first over middle"] == pytest.approx(curve[0] - np.mean(curve[1:3]))
+    assert found.statistics["depth across architectures"] == pytest.approx(
+        2 / np.sqrt(5)
+    )  # ranks 1 2 3 4 and 1.5 1.5 3.5 3.5
+
+
+def test_tokens_are_laid_out_as_their_patches_were():
+    values = np.arange(2 * 5 * 3).reshape(2, 5, 3)
+    found = cross_model._as_map(values, "layer")
+    assert found.shape == (2, 3, 2, 2)
+    np.testing.assert_array_equal(found[1, :, 1, 0], values[1, 1 + 2])

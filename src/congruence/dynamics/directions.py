@@ -182,6 +182,43 @@ def svcca_projection(x: Any, y: Any, k: int, *, variance: float = 0.99) -> Proje
     return Projection(mean, found.weights[:, :k], found.variates[:, :k].T @ (values - mean))
 
 
+def aligned_projection(x: Any, y: Any, k: int, m: int, *, variance: float = 0.99) -> Projection:
+    """Return the projection of layer `x` to its k leading SVCCA directions with `y` as far as m neurons can tell them.
+
+    The neurons are those best aligned with the directions: with the largest ‖Zᵀ x_j‖ for orthonormal variates Z and centred
+    neurons x_j. Z is replaced by its least-squares fit from them, and every neuron by its least-squares fit from that.
+
+    Parameters
+    ----------
+    x, y : array, shape (n, p) and (n, q)
+        Two layers on the same stimuli.
+    k, m : int
+        How many directions, and neurons; m = p gives `svcca_projection`.
+    variance : float
+        Share of the variance kept before CCA.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than k directions or m neurons.
+
+    References
+    ----------
+    Raghu et al. 2017, arXiv:1706.05806, section 2.1 and Figure 3: directions are distributed over neurons.
+    """
+    found = canonical_directions(x, y, variance=variance)
+    _require_count(k, len(found.correlations), "SVCCA directions")
+    values = linalg.to_numpy(features(x, "x", "float64"))
+    _require_count(m, values.shape[1], "neurons")
+    mean = values.mean(axis=0)
+    centred, variates = values - mean, found.variates[:, :k]
+    chosen = np.argsort(-np.linalg.norm(variates.T @ centred, axis=0), kind="stable")[:m]
+    weights = np.zeros((values.shape[1], k))
+    weights[chosen] = np.linalg.lstsq(centred[:, chosen], variates, rcond=None)[0]
+    fitted = centred @ weights
+    return Projection(mean, weights, np.linalg.lstsq(fitted, centred, rcond=None)[0])
+
+
 def pca_projection(x: Any, k: int) -> Projection:
     """Return the projection of layer `x`, shape (n, p), to its k leading principal components."""
     axes = _leading(x, "x", 1.0)

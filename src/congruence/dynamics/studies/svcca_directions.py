@@ -13,6 +13,7 @@ from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.directions import (
     Projection,
+    aligned_projection,
     canonical_directions,
     most_active_neurons,
     neuron_projection,
@@ -25,13 +26,19 @@ from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, regis
 KINDS = ("SVCCA", "PCA", "random neurons", "most active neurons")
 VARIANCE = 0.99
 """Share of the variance of either layer that is kept before CCA."""
+DISTRIBUTED = "{} SVCCA directions, read from k neurons"
+NEURONS_EACH = 5
+"""Neurons that a direction needs at least, in the paper."""
 KEPT = 0.99
 """Share of the accuracy that counts as kept."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Architecture and data of the zoo, networks, layer, numbers of directions, and training."""
+    """Architecture and data of the zoo, networks, layer, numbers of directions, training, and how they are distributed.
+
+    `distributed` are numbers of directions that are read from as many neurons as `neurons` says, those best aligned.
+    """
 
     architecture: str = "mlp:width=256,depth=3"
     data: str = "mnist_5k"
@@ -39,6 +46,8 @@ class Settings:
     layer: str = "hidden2"
     counts: tuple[int, ...] = (2, 5, 10, 15, 20, 25, 40, 60, 100)
     training: str = "training:epochs=10"
+    distributed: tuple[int, ...] = (10, 20)
+    neurons: tuple[int, ...] = (10, 20, 50, 100, 150, 200, 256)
 
 
 @register
@@ -48,12 +57,15 @@ class SvccaDirections(Study):
     name: ClassVar[str] = "svcca-directions"
     title: ClassVar[str] = "How few directions of a layer do its work"
     claim: ClassVar[str] = (
-        "About a twentieth of the directions of a layer, those shared with another network, keep the accuracy; as many neurons do not."
+        "About a twentieth of the directions of a layer, those shared with another network, keep the accuracy; as many neurons "
+        "do not, and the directions are distributed over many times as many."
     )
-    source: ClassVar[str] = "Raghu et al. 2017, section 2.1 and Figure 2: 25 directions of a layer of 512, on CIFAR-10"
+    source: ClassVar[str] = (
+        "Raghu et al. 2017, section 2.1, Figures 2 and 3: 25 directions of a layer of 512, on CIFAR-10"
+    )
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "quick": Tier(Settings("mlp:width=32,depth=2", "digits", 3, "hidden1", (2, 8, 16), "training:epochs=5"), "some seconds"),
-        "small": Tier(Settings(), "not timed yet: perceptrons on 5,000 handwritten digits"),
+        "quick": Tier(Settings("mlp:width=32,depth=2", "digits", 3, "hidden1", (2, 8, 16), "training:epochs=5", (4,), (4, 16, 32)), "some seconds"),
+        "small": Tier(Settings(), "a minute of computing: perceptrons on 5,000 handwritten digits"),
     }  # fmt: skip
 
     def pieces(self, settings: Settings) -> Sequence[str]:
@@ -89,11 +101,17 @@ class SvccaDirections(Study):
             for kind, by_count in kinds.items()
             for k in by_count
         ]
-        return {"accuracy": rows}
+        few = {f"{k} directions": {m: aligned_projection(own, other, k, m, variance=VARIANCE) for m in settings.neurons} for k in settings.distributed}  # fmt: skip
+        read = accuracy_kept(population.model(seed), settings.layer, data.batches(), data.labels, few)
+        distributed: list[Row] = [
+            {"seed": seed, "directions": k, "neurons": m, "accuracy": float(read.sel(kind=f"{k} directions", k=m))}
+            for k in settings.distributed
+            for m in settings.neurons
+        ]
+        return {"accuracy": rows, "distributed": distributed}
 
     def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
         """Return the mean accuracy of each kind and number of directions, and the share of the whole that it is."""
-        del settings
         found: list[Row] = []
         for kind in KINDS:
             for k in sorted({row["k"] for row in tables["accuracy"] if row["kind"] == kind}):
@@ -106,7 +124,7 @@ class SvccaDirections(Study):
                     "accuracy": float(column(rows, "accuracy").mean()),
                 }
                 found.append({**line, "share": mean, "share_low": low, "share_high": high})
-        return found
+        return [*found, *_distributed(settings, tables)]
 
     def judge(self, settings: Settings, tables: Tables) -> Verdict:
         """Return whether a tenth of the directions keeps the accuracy, and beats as many neurons."""
@@ -127,18 +145,23 @@ class SvccaDirections(Study):
                 _, gap, _ = mean_interval(_share(tables, "SVCCA", at) - _share(tables, kind, at))
                 ahead.append(gap > 0)
         few = bool(least) and least <= width / 10
+        spread, spread_words, spread_statistics = _spread(settings, tables)
         outcome: Outcome = (
-            "reproduced" if few and all(ahead) else "differs" if least and all(ahead) else "not reproduced"
+            "reproduced" if few and all(ahead) and spread else "differs" if least and all(ahead) else "not reproduced"
         )
         first = (
             f"{least} of {width} SVCCA directions keep {KEPT:.0%} of the accuracy"
             if least
             else f"No number of SVCCA directions keeps {KEPT:.0%} of the accuracy"
         )
-        return Verdict(outcome, f"{first}. Share of the accuracy that {at} keep: {', '.join(words)}.", statistics)
+        return Verdict(
+            outcome,
+            f"{first}. Share of the accuracy that {at} keep: {', '.join(words)}. {spread_words}",
+            statistics | spread_statistics,
+        )
 
     def draw(self, settings: Settings, tables: Tables, folder: Path) -> None:
-        """Draw the accuracy over the number of directions."""
+        """Draw the accuracy over the number of directions, and over the number of neurons that these are read from."""
         lines = self.summarise(settings, tables)
         series = []
         for kind in KINDS:
@@ -147,6 +170,18 @@ class SvccaDirections(Study):
             series.append(figures.Series(kind, column(rows, "k"), column(rows, "share"), *ends))
         ax = figures.curves(series, xlabel="directions", ylabel="share of the accuracy", title=self.title)
         figures.save_figure(ax, folder / "accuracy.png")
+        series = []
+        for k in settings.distributed:
+            rows = [line for line in lines if line["kind"] == DISTRIBUTED.format(k)]
+            ends = (column(rows, "share_low"), column(rows, "share_high"))
+            series.append(figures.Series(f"{k} directions", column(rows, "k"), column(rows, "share"), *ends))
+        ax = figures.curves(
+            series,
+            xlabel="neurons they are read from",
+            ylabel="share of their accuracy",
+            title="How distributed SVCCA directions are",
+        )
+        figures.save_figure(ax, folder / "distributed.png")
 
 
 def projections(settings: Settings, own: Floats, other: Floats, seed: int) -> dict[str, dict[int, Projection]]:
@@ -166,6 +201,45 @@ def projections(settings: Settings, own: Floats, other: Floats, seed: int) -> di
         "most active neurons": lambda k: neuron_projection(own, most_active_neurons(own, k)),
     }
     return {kind: {k: makers[kind](k) for k in settings.counts if k <= limits[kind]} for kind in KINDS}
+
+
+def _read_from(tables: Tables, directions: int, neurons: int) -> Floats:
+    """Return the accuracy of directions read from so many neurons, by network."""
+    wanted = (directions, neurons)
+    return column([row for row in tables["distributed"] if (row["directions"], row["neurons"]) == wanted], "accuracy")
+
+
+def _distributed(settings: Settings, tables: Tables) -> list[Row]:
+    """Return the share of the accuracy of directions that is kept where few neurons tell them."""
+    found: list[Row] = []
+    for directions in settings.distributed:
+        all_neurons = _read_from(tables, directions, max(settings.neurons))
+        for m in settings.neurons:
+            own = _read_from(tables, directions, m)
+            mean, low, high = mean_interval(own / all_neurons)
+            line: Row = {
+                "kind": DISTRIBUTED.format(directions),
+                "k": m,
+                "networks": len(own),
+                "accuracy": float(own.mean()),
+            }
+            found.append({**line, "share": mean, "share_low": low, "share_high": high})
+    return found
+
+
+def _spread(settings: Settings, tables: Tables) -> tuple[bool, str, dict[str, float]]:
+    """Return whether directions need at least as many neurons each as in the paper, in words and in numbers."""
+    lines, words = _distributed(settings, tables), []
+    statistics: dict[str, float] = {}
+    holds = True
+    for directions in settings.distributed:
+        rows = [line for line in lines if line["kind"] == DISTRIBUTED.format(directions)]
+        least = min(row["k"] for row in rows if row["share"] >= KEPT)  # all neurons keep all
+        before = max((row for row in rows if row["k"] < least), key=lambda row: int(row["k"]), default=rows[0])
+        holds = holds and least >= NEURONS_EACH * directions
+        statistics |= {f"neurons for {directions} directions": least, f"share of {directions} directions from {before['k']} neurons": before["share"]}  # fmt: skip
+        words.append(f"{directions} directions need {least} of {max(settings.neurons)} neurons ({before['k']} keep {before['share']:.3f} of their accuracy, {before['share_low']:.3f} to {before['share_high']:.3f})")  # fmt: skip
+    return holds, f"Read from the neurons best aligned with them, {'; '.join(words)}.", statistics
 
 
 def _of(tables: Tables, kind: str, k: int) -> list[Row]:

@@ -1,0 +1,175 @@
+"""compression: layers made smaller by SVCCA directions (Raghu et al. 2017, section 4.4)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from congruence import figures, zoo
+from congruence.dynamics._relabelling import Floats
+from congruence.dynamics.directions import Projection, canonical_directions, pca_projection, svcca_projection
+from congruence.dynamics.studies._shared import column, mean_interval, states
+from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KINDS = ("SVCCA", "PCA")
+VARIANCE = 0.99
+"""Share of the variance of either layer that is kept before CCA."""
+LOST = 0.01
+"""Accuracy that may be lost and still counts as kept."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A perceptron and data of the zoo, networks, the layers made smaller, their sizes to try, the size of the claim, training."""
+
+    architecture: str = "mlp:width=256,depth=5"
+    data: str = "mnist_5k"
+    networks: int = 8
+    layers: tuple[str, ...] = ("hidden2", "hidden3", "hidden4", "hidden5")
+    sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
+    claimed: float = 0.35
+    training: str = "training:epochs=10"
+
+
+@register
+class Compression(Study):
+    """Linear layers that see their input through few directions, all of them at once, without training again."""
+
+    name: ClassVar[str] = "compression"
+    title: ClassVar[str] = "Layers made smaller by SVCCA directions"
+    claim: ClassVar[str] = "The top layers at 0.35 of their size keep the accuracy on the test set."
+    source: ClassVar[str] = "Raghu et al. 2017, section 4.4: five top layers of a convolutional network on CIFAR-10"
+    tiers: ClassVar[Mapping[str, Tier]] = {
+        "quick": Tier(Settings("mlp:width=32,depth=3", "digits", 3, ("hidden2", "hidden3"), (0.1, 0.35), 0.35, "training:epochs=5"), "some seconds"),
+        "small": Tier(Settings(), "about a minute of computing: perceptrons on 5,000 handwritten digits"),
+    }  # fmt: skip
+
+    def pieces(self, settings: Settings) -> Sequence[str]:
+        """Return one piece for each network."""
+        return [f"network-{seed}" for seed in range(settings.networks)]
+
+    def work(self, settings: Settings, piece: str) -> Tables:
+        """Make the layers of one network smaller, by directions shared with the next network and by principal components."""
+        from congruence.dynamics.projecting import accuracy
+
+        population = zoo.train(zoo.Config(settings.architecture, settings.data, settings.training), settings.networks)
+        seed = int(piece.removeprefix("network-"))
+        pair = (seed, (seed + 1) % settings.networks)
+        model = population.model(seed)
+        inputs = {layer: _before(model, layer) for layer in settings.layers}
+        found = states(population, zoo.Probe(split="train"), list(inputs.values()), seeds=pair)
+        own, other = (found[f"seed-{number}"] for number in pair)
+        data = population.data(zoo.Probe(split="test"))
+        full = accuracy(model, data.batches(), data.labels)
+        rows: list[Row] = []
+        for kind in KINDS:
+            for size in settings.sizes:
+                smaller, kept = copy.deepcopy(model), 0
+                for layer, before in inputs.items():
+                    k = rank_for(size, *_linear(model, layer).weight.shape[::-1])
+                    kept += _make_smaller(smaller, layer, projection(kind, own[before], other[before], k))
+                there = sum(_numbers(_linear(model, layer)) for layer in settings.layers)
+                score = accuracy(smaller, data.batches(), data.labels)
+                rows.append({"seed": seed, "kind": kind, "size": size, "true_size": kept / there, "accuracy": score, "full": full})  # fmt: skip
+        return {"accuracy": rows}
+
+    def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
+        """Return the mean accuracy for each kind and size, and what is lost."""
+        found: list[Row] = []
+        for kind in KINDS:
+            for size in settings.sizes:
+                rows = _of(tables, kind, size)
+                mean, low, high = mean_interval(_change(rows))
+                line: Row = {"kind": kind, "size": size, "true_size": float(column(rows, "true_size").max()), "networks": len(rows)}  # fmt: skip
+                line |= {"accuracy": float(column(rows, "accuracy").mean()), "full": float(column(rows, "full").mean())}
+                found.append({**line, "change": mean, "change_low": low, "change_high": high})
+        return found
+
+    def judge(self, settings: Settings, tables: Tables) -> Verdict:
+        """Return whether less than a hundredth is lost at the size of the claim, by an interval over networks."""
+        lines = self.summarise(settings, tables)
+        at = {kind: next(x for x in lines if (x["kind"], x["size"]) == (kind, settings.claimed)) for kind in KINDS}
+        low, high = (float(at["SVCCA"][end]) for end in ("change_low", "change_high"))
+        outcome: Outcome = "reproduced" if low > -LOST else "not reproduced" if high < -LOST else "differs"
+        statistics: dict[str, float] = {"size": float(at["SVCCA"]["true_size"]), "full": float(at["SVCCA"]["full"])}
+        words = []
+        for kind, line in at.items():
+            statistics |= {f"{kind} change": line["change"], f"{kind} low": line["change_low"], f"{kind} high": line["change_high"]}  # fmt: skip
+            words.append(f"{kind} {line['change']:+.4f} ({line['change_low']:+.4f} to {line['change_high']:+.4f})")
+        gaps = []
+        for size in settings.sizes:
+            ahead, below, above = mean_interval(_change(_of(tables, "SVCCA", size)) - _change(_of(tables, "PCA", size)))
+            statistics |= {f"SVCCA over PCA at {size:g}": ahead, f"SVCCA over PCA at {size:g} low": below, f"SVCCA over PCA at {size:g} high": above}  # fmt: skip
+            gaps.append(f"{size:g}: {ahead:+.3f} ({below:+.3f} to {above:+.3f})")
+        text = (
+            f"Change of the test accuracy ({statistics['full']:.3f}) of {settings.networks} networks with {len(settings.layers)} layers at "
+            f"{statistics['size']:.2f} of their size: {', '.join(words)}. SVCCA less PCA by size: {', '.join(gaps)}."
+        )
+        return Verdict(outcome, text, statistics)
+
+    def draw(self, settings: Settings, tables: Tables, folder: Path) -> None:
+        """Draw the change of the accuracy over the size."""
+        lines = self.summarise(settings, tables)
+        series = []
+        for kind in KINDS:
+            rows = [line for line in lines if line["kind"] == kind]
+            ends = (column(rows, "change_low"), column(rows, "change_high"))
+            series.append(figures.Series(kind, column(rows, "size"), column(rows, "change"), *ends))
+        ax = figures.curves(series, xlabel="share of the numbers that is left", ylabel="change of the test accuracy", title=self.title, log="x")  # fmt: skip
+        figures.save_figure(ax, folder / "accuracy.png")
+
+
+def rank_for(size: float, inputs: int, outputs: int) -> int:
+    """Return the most directions k, at least 1, of which two thin layers have at most this share of a layer's numbers.
+
+    k (p + q) + k + q numbers with both biases, instead of p q + q.
+    """
+    return max(1, int((size * (inputs * outputs + outputs) - outputs) / (inputs + outputs + 1)))
+
+
+def projection(kind: str, own: Floats, other: Floats, k: int) -> Projection:
+    """Return the projection of a layer to k directions, or to as many as SVCCA finds: the same number for both kinds."""
+    k = min(k, len(canonical_directions(own, other, variance=VARIANCE).correlations))
+    return pca_projection(own, k) if kind == "PCA" else svcca_projection(own, other, k, variance=VARIANCE)
+
+
+def _linear(model: nn.Module, layer: str) -> Any:
+    """Return the linear map of a layer."""
+    from torch import nn
+
+    return next(module for module in model.get_submodule(layer).modules() if isinstance(module, nn.Linear))
+
+
+def _before(model: nn.Module, layer: str) -> str:
+    """Return the layer that another one takes its input from, in a network that is a chain."""
+    names = [name for name, _ in model.named_children()]
+    return names[names.index(layer) - 1]
+
+
+def _make_smaller(model: nn.Module, layer: str, seen: Projection) -> int:
+    """Replace the linear map of a layer by two thin ones, and return how many numbers they have."""
+    from congruence.dynamics.projecting import compressed
+
+    linear = _linear(model, layer)
+    path = next(name for name, module in model.named_modules() if module is linear)
+    smaller = compressed(linear, seen)
+    model.set_submodule(path, smaller)
+    return _numbers(smaller)
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _of(tables: Tables, kind: str, size: float) -> list[Row]:
+    return [row for row in tables["accuracy"] if (row["kind"], row["size"]) == (kind, size)]
+
+
+def _change(rows: Sequence[Row]) -> Floats:
+    return column(rows, "accuracy") - column(rows, "full")
