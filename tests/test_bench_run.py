@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,7 +97,45 @@ def words(x, y):
 """
 
 
+class SameToy(Toy):
+    """Another question about the representations of Toy."""
+
+    name = "same-toy"
+
+
+class OtherToy(Toy):
+    """Cases of the same names and keys with other representations."""
+
+    name = "other-toy"
+
+    def cases(self, tier, stage):
+        for case in super().cases(tier, stage):
+            yield replace(
+                case, representations=[replace(one, name=f"other-{one.name}") for one in case.representations]
+            )
+
+
 # ---------------------------------------------------------------------------------------- running
+def test_what_another_benchmark_compared_is_not_compared_again(tmp_path, monkeypatch):
+    for cls in (SameToy, OtherToy):
+        monkeypatch.setitem(benchmarks.REGISTRY, cls.name, cls)
+    computed = []
+    plain = running.run_comparison
+
+    def counted(*args, known, **options):
+        computed.append(sum(len(row.cells) for row in known))
+        return plain(*args, known=known, **options)
+
+    monkeypatch.setattr(running, "run_comparison", counted)
+    done = benchmarks.run(["toy", "same-toy", "other-toy"], "cka", out=tmp_path / "run")
+    every = (2 * LAYERS) ** 2
+    assert computed == [0, 0, every, every, 0, 0]  # two cases each; those of the second benchmark were known
+    table = done.table.set_index(["benchmark", "case"])["value"]
+    assert table["same-toy"].to_dict() == table["toy"].to_dict()
+    first, second = (cg.load(tmp_path / "run" / name / "clean").matrix("cka") for name in ("toy", "same-toy"))
+    assert first.equals(second)
+
+
 def test_a_run_compares_scores_and_ranks(tmp_path):
     done = benchmarks.run("toy", ["cka", "procrustes"], out=tmp_path / "run")
     table = done.table

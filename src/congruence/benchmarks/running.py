@@ -308,16 +308,15 @@ def _keep_draws(draws: Draws, folder: Path) -> None:
 def _compared(
     case: Case[Any], measures: Sequence[Measure[Any]], place: Path, progress: Callable[[Progress], None]
 ) -> Comparison:
-    """Return the comparison of a case; what is in its folder of the same representations is not computed again."""
+    """Return the comparison of a case; what the run holds of the same representations is not computed again."""
     identity = {"congruence": congruence.__version__, "case": dict(case.key), "pairs": case.pairs if isinstance(case.pairs, str) else len(case.pairs)}  # fmt: skip
     key = json.loads(
         json.dumps({**identity, "measures": [m.label for m in measures], "user_code": _user_code(measures)})
     )
-    before = Comparison.load(place) if (place / RESULT).exists() else None
-    if before is not None and before.provenance["key"] == key:
-        return before
-    same = before is not None and all(before.provenance["key"][part] == key[part] for part in identity)
-    known = [*(_known(before, measures) if before is not None and same else []), *given_up(case, measures)]
+    if (place / RESULT).exists() and (done := Comparison.load(place)).provenance["key"] == key:
+        return done
+    before = _before(place, {part: key[part] for part in identity}, [one.name for one in case.representations])
+    known = [*(_known(before, measures) if before is not None else []), *given_up(case, measures)]
     with ExitStack() as stack:
         place.parent.mkdir(parents=True, exist_ok=True)
         journal = stack.enter_context(Journal(place, key, "update"))
@@ -329,6 +328,18 @@ def _compared(
         result.to_csv(place / "comparison.csv")
         journal.finish()
     return result
+
+
+def _before(place: Path, identity: Mapping[str, Any], names: Sequence[str]) -> Comparison | None:
+    """Return a comparison of the same representations: that of the case, or of its namesake in another benchmark."""
+    others = sorted(folder / place.name for folder in place.parent.parent.iterdir() if folder.is_dir())
+    for folder in (place, *others):
+        if (folder / RESULT).exists():
+            found = Comparison.load(folder)
+            key = found.provenance["key"]
+            if list(found.a) == list(names) and all(key.get(part) == value for part, value in identity.items()):
+                return found
+    return None
 
 
 def _known(before: Comparison, measures: Sequence[Measure[Any]]) -> list[Row]:
