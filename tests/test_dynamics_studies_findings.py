@@ -9,7 +9,12 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
 
 from congruence import studies  # noqa: E402
-from congruence.dynamics.studies import shared_subspace, signal_noise_training  # noqa: E402
+from congruence.dynamics.studies import (  # noqa: E402
+    depth_blocks,
+    shared_subspace,
+    signal_noise_training,
+    trained_untrained_datasets,
+)
 from congruence.studies import REGISTRY  # noqa: E402
 
 
@@ -141,3 +146,170 @@ def test_a_scatter_of_the_numbers_of_shared_directions_widens_the_interval():
     left_out = np.array([12, 11, 9])  # the pair of the other two, both orders
     reach = 4.302653 * np.sqrt(2 / 3 * ((left_out - left_out.mean()) ** 2).sum())  # jackknife, t of two degrees
     assert (mean - low, high - mean) == pytest.approx((reach, reach), abs=1e-5)
+
+
+# ---- trained-untrained-datasets --------------------------------------------------------------------------------------
+
+
+def test_trained_untrained_datasets(done):
+    run = done("trained-untrained-datasets")
+    low, high = "digits:half=low", "digits:half=high"
+    assert [(row["test_set"], row["layer"]) for row in run.summary] == [
+        (data, layer) for data in (low, high) for layer in ("hidden1", "hidden2")
+    ]
+    for row in run.summary:
+        assert row["excess"] == pytest.approx(row["other_data"] - row["with_untrained"])
+        assert row["excess_low"] < row["excess"] < row["excess_high"]
+        assert row["same_data"] > row["with_untrained"]
+    assert drawn(run) == {"similarities.png"}
+
+
+def test_seeds_are_not_shared_between_data_sets(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        trained_untrained_datasets.zoo, "train", lambda config, seeds: asked.update({config: tuple(seeds)})
+    )
+    trained_untrained_datasets.populations(trained_untrained_datasets.Settings(networks=3))
+    assert list(asked.values()) == [(0, 1, 2), (3, 4, 5), (6, 7, 8)]
+    assert [config.recipe.epochs for config in asked] == [5, 5, 0]
+    assert [config.dataset.half for config in asked] == ["low", "high", "low"]
+
+
+def dataset_tables(settings, excess, fall):
+    rows = [
+        {
+            "test_set": data,
+            "layer": f"conv{k}",
+            "quantity": "excess",
+            "value": value,
+            "low": value - 0.01,
+            "high": value + 0.01,
+        }
+        for data in settings.data
+        for k, value in enumerate(excess)
+    ]
+    rows += [
+        {"test_set": data, "layer": None, "quantity": "fall", "value": fall, "low": fall - 0.01, "high": fall + 0.01}
+        for data in settings.data
+    ]
+    return {"comparisons": rows, "networks": [{"test_accuracy": 0.9}, {"test_accuracy": 0.95}]}
+
+
+@pytest.mark.parametrize(
+    ("excess", "fall", "outcome"),
+    [
+        ((0.3, 0.2, -0.1, 0.0), 0.2, "reproduced"),
+        ((0.3, 0.0, 0.1, 0.1), 0.2, "differs"),
+        ((0.3, 0.2, 0.1, 0.1), 0.0, "differs"),
+        ((0.0, -0.2, 0.3, 0.3), 0.2, "not reproduced"),
+    ],
+)
+def test_data_sets_are_judged_by_the_early_layers(excess, fall, outcome):
+    study, settings = REGISTRY["trained-untrained-datasets"], trained_untrained_datasets.Settings()
+    found = study.judge(settings, dataset_tables(settings, excess, fall))
+    assert found.outcome == outcome
+    assert found.statistics["mnist_5k:half=low conv0 value"] == excess[0]
+    assert "Test accuracy 0.900 to 0.950" in found.text
+
+
+def test_excess_and_fall_are_differences_of_means_over_pairs():
+    rng, matrices = np.random.default_rng(1), {}
+    for layer, across in (("conv1", 0.2), ("conv2", 0.5)):
+        matrix = np.full((9, 9), 0.8) + 0.01 * rng.normal(size=(9, 9))
+        matrix[:3, 3:6] = across + 0.01 * rng.normal(size=(3, 3))
+        matrices[layer] = np.triu(matrix, 1) + np.triu(matrix, 1).T
+
+    class Compared:
+        layers = tuple(matrices)
+
+        def matrix(self, layer):
+            return type("Labelled", (), {"values": matrices[layer]})
+
+    excess, second, fall = trained_untrained_datasets.comparisons(Compared(), 3)
+    one = matrices["conv1"]
+    assert excess["value"] == pytest.approx((one[:3, 6:].mean() + one[3:6, 6:].mean()) / 2 - one[:3, 3:6].mean())
+    assert fall["value"] == pytest.approx(matrices["conv2"][:3, 3:6].mean() - one[:3, 3:6].mean())
+    assert second["layer"] == "conv2"
+    for row in (excess, second, fall):
+        assert row["low"] < row["value"] < row["high"]
+    part = one[:3, 3:6]
+    left = np.array([[np.delete(part, k, axis).mean() for k in range(3)] for axis in (0, 1)])
+    own = {
+        "layer": "conv1",
+        **trained_untrained_datasets._estimate(trained_untrained_datasets._across, range(2), one, [3, 3, 3]),
+    }
+    spread = np.sqrt(2 / 3 * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum())  # jackknife over either group
+    assert own["high"] - own["value"] == pytest.approx(4.302653 * spread, rel=1e-6)  # t of two degrees of freedom
+
+
+# ---- depth-blocks ----------------------------------------------------------------------------------------------------
+
+
+def test_depth_blocks(done):
+    run = done("depth-blocks")
+    assert [(row["depth"], row["layers"], row["networks"]) for row in run.summary] == [(2, 2, 2), (5, 5, 2)]
+    for row in run.summary:
+        assert 0 <= row["repeated"] <= 1
+        assert 0 < row["plateau"] <= 1
+    rows = np.genfromtxt(run.folder / "layers.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+    assert len(rows) == 2 * (2 + 5)
+    assert rows["with_last"][[1, 3]] == pytest.approx(1)  # the last layer with itself
+    assert rows["probe"].min() > 0.3  # chance is 0.1
+    assert drawn(run) == {"layers.png", "depth.png"}
+
+
+def depth_tables(settings, repeated, flat):
+    """Networks of 8, 16 and 32 layers whose last layers, the same share in all but the shallowest, are like the last one."""
+    rows = [
+        {
+            "depth": depth, "seed": seed, "layer": f"conv{k}", "place": k / (8 * depth),
+            "with_last": 0.95 if k > (1 - (repeated if depth > 1 else 0)) * 8 * depth or k == 8 * depth else 0.5,
+            "probe": min(0.9, 0.5 + 0.4 * k / (flat * 8 * depth)),
+        }
+        for depth in settings.depths
+        for seed in range(settings.networks)
+        for k in range(1, 8 * depth + 1)
+    ]  # fmt: skip
+    networks = [
+        {"depth": depth, "seed": seed, "test_accuracy": 0.9}
+        for depth in settings.depths
+        for seed in range(settings.networks)
+    ]
+    return {"layers": rows, "networks": networks}
+
+
+@pytest.mark.parametrize(
+    ("repeated", "flat", "outcome"),
+    [(0.7, 0.3, "reproduced"), (0.7, 1.0, "differs"), (0.3, 0.3, "differs"), (0.0, 1.0, "not reproduced")],
+)
+def test_depth_is_judged_by_the_deepest_networks(repeated, flat, outcome):
+    study, settings = REGISTRY["depth-blocks"], depth_blocks.Settings()
+    found = study.judge(settings, depth_tables(settings, repeated, flat))
+    assert found.outcome == outcome
+    alike = sum(k > (1 - repeated) * 32 for k in range(1, 32))
+    assert found.statistics["32 layers repeated"] == pytest.approx(alike / 31)
+    assert found.statistics["growth"] == pytest.approx(alike / 31)
+
+
+def test_the_plateau_is_the_first_layer_about_as_good_as_any():
+    assert depth_blocks.plateau(np.array([0.5, 0.8, 0.885, 0.9, 0.7])) == 3
+    assert depth_blocks.plateau(np.array([0.5, 0.6, 0.7])) == 3
+
+
+def test_the_probe_is_the_logistic_regression_of_scikit_learn_on_standard_features():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(0)
+    labels, answers = np.arange(60) % 3, np.arange(90) % 3
+    x, unseen = (
+        np.eye(3)[some] * [5, 1, 0.2] + [0.1, 1, 0.2] * rng.normal(size=(len(some), 3)) for some in (labels, answers)
+    )
+    x, unseen = (
+        np.hstack([values, np.full((len(values), 1), 7.0)]) for values in (x, unseen)
+    )  # one feature is constant
+    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, labels)
+    found = depth_blocks.probe(x, labels, unseen, answers)
+    assert found == reference.score(unseen, answers)
+    assert 0.5 < found < 1

@@ -8,6 +8,7 @@ from congruence.dynamics.studies import (
     class_sensitivity,
     compression,
     cross_model,
+    depth_blocks,
     freeze_training,
     learning_rate_clusters,
     memorise_generalise,
@@ -18,6 +19,7 @@ from congruence.dynamics.studies import (
     signal_noise_toy,
     signal_noise_training,
     svcca_directions,
+    trained_untrained_datasets,
     width_convergence,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "class_sensitivity",
     "compression",
     "cross_model",
+    "depth_blocks",
     "freeze_training",
     "learning_rate_clusters",
     "memorise_generalise",
@@ -37,5 +40,6 @@ __all__ = [
     "signal_noise_toy",
     "signal_noise_training",
     "svcca_directions",
+    "trained_untrained_datasets",
     "width_convergence",
 ]
