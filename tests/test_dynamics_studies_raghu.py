@@ -8,6 +8,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib").use("agg")
 
 from congruence import studies  # noqa: E402
+from congruence.dynamics import pca_projection, svcca_projection  # noqa: E402
 from congruence.dynamics.studies import class_sensitivity, compression, cross_model  # noqa: E402
 
 
@@ -125,10 +126,14 @@ def test_layers_are_replaced_by_thin_ones_of_the_same_number_of_directions():
     model.add_module("hidden2", nn.Sequential(nn.Linear(6, 4), nn.ReLU()))
     rng = np.random.default_rng(0)
     own, other = rng.normal(size=(40, 6)), rng.normal(size=(40, 3))
-    kinds = [compression.projection(kind, own, other, 5) for kind in compression.KINDS]
-    assert [kind.rank for kind in kinds] == [3, 3]  # the other layer has three directions only
+    kinds = compression.projections(own, other)
+    assert [kind.rank for kind in kinds.values()] == [3, 3]  # the other layer has three directions only
+    two = {"SVCCA": svcca_projection(own, other, 2, variance=0.99), "PCA": pca_projection(own, 2)}
+    for kind, expected in two.items():
+        np.testing.assert_allclose(compression.leading(kinds[kind], 2)(own), expected(own), atol=1e-10)
+    assert compression.leading(kinds["PCA"], 9).rank == 3
     assert compression._before(model, "hidden2") == "hidden1"
-    assert compression._make_smaller(model, "hidden2", kinds[0]) == 3 * 6 + 3 + 4 * 3 + 4
+    assert compression._make_smaller(model, "hidden2", kinds["SVCCA"]) == 3 * 6 + 3 + 4 * 3 + 4
     assert [type(module).__name__ for module in model.hidden2] == ["Sequential", "ReLU"]
 
 

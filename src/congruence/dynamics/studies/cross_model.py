@@ -33,9 +33,9 @@ class Settings:
     other_layers: tuple[str, ...] = tuple(f"blocks.{block}.{part}" for block in range(4) for part in ("attention", "feedforward"))  # fmt: skip
     other_training: str = "training:epochs=20,learning_rate=0.002,weight_decay=0.05"
     data: str = "mnist_5k"
-    stimuli: int = 600
-    pairs: int = 8
-    crossed: int = 4
+    stimuli: int = 400
+    pairs: int = 5
+    crossed: int = 3
 
 
 @register
