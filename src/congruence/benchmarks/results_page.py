@@ -84,18 +84,26 @@ def page_lines(runs: Sequence[BenchmarkRun]) -> Iterator[str]:
     yield "# Results of the benchmarks"
     yield ""
     yield "Made by `congruence bench page`; the numbers are in the table of the same name beside this page."
-    for run in runs:
-        about = json.loads((run.folder / RUN).read_bytes())
-        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        yield ""
-        yield f"Tier `{about['tier']}`: {', '.join(about['benchmarks'])}; {about['created'][:10]}, congruence {about['congruence']}, {versions}."
-    for run in runs:
-        for name, rows in run.table.groupby("benchmark", sort=False):
-            yield from _benchmark_lines(run, str(name), rows)
+    for words, names in _made_with(runs).items():
+        yield from ("", f"{words[0]}: {', '.join(names)}; {words[1]}.")
     if any(run.table["benchmark"].isin(list(HEADLINES)).any() for run in runs):
         yield ""
         yield from leaderboard_lines(leaderboard([run.folder for run in runs]))
+    for run in runs:
+        for name, rows in run.table.groupby("benchmark", sort=False):
+            yield from _benchmark_lines(run, str(name), rows)
     yield ""
+
+
+def _made_with(runs: Sequence[BenchmarkRun]) -> dict[tuple[str, str], list[str]]:
+    """Return (tier, date and versions) in words -> the benchmarks that were run so."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        about = json.loads((run.folder / RUN).read_bytes())
+        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+        words = (f"Tier `{about['tier']}`", f"{about['created'][:10]}, congruence {about['congruence']}, {versions}")
+        found.setdefault(words, []).extend(about["benchmarks"])
+    return found
 
 
 def _benchmark_lines(run: BenchmarkRun, name: str, rows: pd.DataFrame) -> Iterator[str]:
