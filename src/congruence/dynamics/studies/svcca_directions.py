@@ -65,7 +65,7 @@ class SvccaDirections(Study):
     )
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width=32,depth=2", "digits", 3, "hidden1", (2, 8, 16), "training:epochs=5", (4,), (4, 16, 32)), "some seconds"),
-        "small": Tier(Settings(), "a minute of computing: perceptrons on 5,000 handwritten digits"),
+        "small": Tier(Settings(), "about a minute of computing: perceptrons on 5,000 handwritten digits"),
     }  # fmt: skip
 
     def pieces(self, settings: Settings) -> Sequence[str]:
