@@ -50,7 +50,7 @@ class CrossModel(Study):
     source: ClassVar[str] = "Raghu et al. 2017, section 4.1 (convolutional and residual network by DFT) and appendix 4 (over initialisations)"  # fmt: skip
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("tiny10:channels=4", ("conv1", "conv4", "conv8"), "training:epochs=1", "vit:dim=16,depth=1,patch=4", ("blocks.0.attention", "blocks.0.feedforward"), "training:epochs=1", "digits:size=16", 120, 2, 2), "some seconds"),
-        "small": Tier(Settings(), "about 2 minutes of computing with trained networks at hand, 15 without: Tiny-10 and a vision transformer on 5,000 handwritten digits"),
+        "small": Tier(Settings(), "about 2 minutes of computing with trained networks at hand, 12 without: Tiny-10 and a vision transformer on 5,000 handwritten digits"),
     }  # fmt: skip
 
     def pieces(self, settings: Settings) -> Sequence[str]:
