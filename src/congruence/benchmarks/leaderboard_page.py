@@ -45,7 +45,8 @@ def leaderboard_lines(board: Leaderboard, title: str = "## Leaderboard") -> Iter
     yield from (title, "")
     yield (
         f"Measures by the median, then the mean of their ranks in {count} experiments (a domain, test, data set and "
-        f"architecture). Intervals of the median: 95 %, {board.unit} drawn with replacement. Measures with one number in "
+        f"architecture). Intervals of the median: 95 %, {board.unit} drawn with replacement, which makes good ranks worse, so "
+        "that a good median may lie below its interval. Measures with one number in "
         "the column *group* cannot be told apart from the first of them. A failed comparison is a wrong answer; an "
         "undefined score ranks last."
     )

@@ -74,7 +74,7 @@ def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
     runs, page = [load_run(folder) for folder in folders], Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
     table = pd.concat([run.table for run in runs], ignore_index=True)
-    write_bytes(page.with_suffix(".csv"), table.to_csv(index=False, na_rep="nan").encode())
+    write_bytes(page.with_suffix(".csv"), table.to_csv(index=False, na_rep="nan", float_format="%.7g").encode())
     write_bytes(page, "\n".join(page_lines(runs)).encode())
     return page
 
