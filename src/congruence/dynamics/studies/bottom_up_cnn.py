@@ -40,7 +40,7 @@ class BottomUpCnn(BottomUpStudy):
             Settings("mlp:width=16,depth=3", "digits", 2, 60, 50, 5e-3, 15, 100, None, ("svcca",)),
             "some seconds: perceptrons on 1,797 digits",
         ),
-        "small": Tier(Settings(), "about 8 minutes: convolutional networks on 5,000 digits"),
+        "small": Tier(Settings(), "about 5 minutes: convolutional networks on 5,000 digits"),
     }
 
     def work(self, settings: Settings, piece: str) -> Tables:

@@ -40,7 +40,7 @@ class BottomUpRnn(BottomUpStudy):
         "quick": Tier(
             Settings(2, 8, 2, 40, 16, 1e-2, 10, 100, ("pwcca",)), "some seconds: two narrow layers, hardly trained"
         ),
-        "small": Tier(Settings(), "about 10 minutes: characters of Python's documentation instead of words"),
+        "small": Tier(Settings(), "about 5 minutes: characters of Python's documentation instead of words"),
     }
 
     def work(self, settings: Settings, piece: str) -> Tables:

@@ -47,7 +47,7 @@ class LearningRateClusters(Study):
     source: ClassVar[str] = "Morcos et al. 2018, section 3.3 and Figure 4; there 200 convolutional networks on CIFAR-10"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width=16,depth=2", networks=20, rates=2, training="training:epochs=4,schedule=constant", stimuli=150, draws=10), "some seconds"),
-        "small": Tier(Settings(), "not timed yet: 200 perceptrons on digits"),
+        "small": Tier(Settings(), "about 6 minutes: 200 perceptrons on digits"),
     }  # fmt: skip
 
     def pieces(self, settings: Settings) -> Sequence[str]:

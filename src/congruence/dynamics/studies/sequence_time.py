@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import figures
+from congruence.dynamics.studies._shared import column, mean_interval
 from congruence.errors import CongruenceWarning
 from congruence.representation import Representation
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
@@ -45,7 +46,7 @@ class SequenceTime(Study):
     source: ClassVar[str] = "Morcos et al. 2018, section 4, Figure 6 and appendix; there PTB and WikiText-2"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings(1, 8, 2, 40, 16, 1e-2, 200, (4,)), "some seconds: one narrow layer, hardly trained"),
-        "small": Tier(Settings(), "about 6 minutes: characters of Python's documentation instead of words"),
+        "small": Tier(Settings(), "about 3 minutes: characters of Python's documentation instead of words"),
     }
 
     def pieces(self, settings: Settings) -> Sequence[str]:
@@ -69,18 +70,18 @@ class SequenceTime(Study):
 
     def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
         """Return for every measure and state the values at the first step and before the last, and how it goes with time."""
-        from scipy.stats import spearmanr
-
         found: list[Row] = []
         for start in (None, *settings.repeated_from):
             for label in MEASURES:
                 rows = [r for r in tables["similarity"] if (r["repeated_from"], r["measure"]) == (start, label)]
                 for state in dict.fromkeys(row["state"] for row in rows):
                     own = [row for row in rows if row["state"] == state and row["similarity"] is not None]
-                    steps = sorted({row["step"] for row in own})[:-1]
-                    mean = [float(np.mean([row["similarity"] for row in own if row["step"] == t])) for t in steps]
-                    trend = float(spearmanr(steps, mean).statistic) if len(set(mean)) > 1 else None
-                    found.append({"input": "text" if start is None else f"repeated from {start}", "measure": label, "state": state, "first": mean[0], "middle": mean[len(mean) // 2], "before_last": mean[-1], "rank_correlation_with_time": trend})  # fmt: skip
+                    about = {
+                        "input": "text" if start is None else f"repeated from {start}",
+                        "measure": label,
+                        "state": state,
+                    }
+                    found.append({**about, **_line(own)})
         return found
 
     def judge(self, settings: Settings, tables: Tables) -> Verdict:
@@ -91,13 +92,10 @@ class SequenceTime(Study):
         rises = all((line["rank_correlation_with_time"] or 0) > 0.5 and line["first"] < 0.9 for line in free)
         settles = all(line["before_last"] > min(other["before_last"] for other in free) for line in fixed)
         outcome: Outcome = "reproduced" if rises and settles else "differs" if rises or settles else "not reproduced"
-        statistics = {
-            f"{line['input']} {line['state']} {name}": float(line[name])
-            for line in lines
-            for name in ("first", "before_last")
-        }
+        names = [f"{name}{end}" for name in ("first", "before_last") for end in ("", "_low", "_high")]
+        statistics = {f"{line['input']} {line['state']} {name}": float(line[name]) for line in lines for name in names}
         words = "; ".join(
-            f"{line['state']} {line['first']:.2f} at the first step, {line['before_last']:.2f} before the last"
+            f"{line['state']} {_ends(line, 'first')} at the first step, {_ends(line, 'before_last')} before the last"
             for line in free
         )
         later = min(line["before_last"] for line in fixed)
@@ -118,6 +116,24 @@ class SequenceTime(Study):
                 series, xlabel="step", ylabel=f"{label} with the last step", title=f"Top layer, {self.title.lower()}"
             )
             figures.save_figure(ax, folder / f"{label}.png")
+
+
+def _line(rows: Sequence[Row]) -> Row:
+    """Return the values of one state at the first step, half way and before the last, with intervals over seeds."""
+    from scipy.stats import spearmanr
+
+    steps = sorted({row["step"] for row in rows})[:-1]
+    by_step = [mean_interval(column([row for row in rows if row["step"] == step], "similarity")) for step in steps]
+    means = [mean for mean, _, _ in by_step]
+    found: Row = {}
+    for name, at in (("first", 0), ("middle", len(steps) // 2), ("before_last", -1)):
+        found[name], found[f"{name}_low"], found[f"{name}_high"] = by_step[at]
+    found["rank_correlation_with_time"] = float(spearmanr(steps, means).statistic) if len(set(means)) > 1 else None
+    return found
+
+
+def _ends(line: Row, name: str) -> str:
+    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
 
 
 def _last_column(model: Any, windows: Any) -> list[Row]:
