@@ -169,3 +169,59 @@ def test_what_is_missing_or_torn_is_named(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("CONGRUENCE_DATA_DIR", str(tmp_path / "elsewhere"))
     with pytest.raises(StoreError, match="The paper tier needs the folder 'cache' of the experiments of ReSi"):
         cases("label-randomisation")
+
+
+def predictions(folder, values, quantity="output", identifier="Normal", trained="cora"):
+    for seed, value in enumerate(values):
+        keep(folder, identifier, seed, trained=trained)
+        np.savez(folder / f"GRAPHS_GCN_{trained}_{identifier}_{seed}__cora__{quantity}.npz", output=value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.full((N, 3), np.nan), "must hold finite logits"),
+        (np.zeros(N), r"must hold finite logits of shape \(n, classes\).*Write the file again"),
+        (np.full((N, 3), "a"), "must hold finite logits"),
+        (np.zeros((N - 1, 3)), "answers to the same stimuli"),
+    ],
+)
+def test_outputs_must_be_comparable(folder, wrong, message):
+    predictions(folder, [*(RNG.normal(size=(N, 3)) for _ in range(4)), wrong])
+    with pytest.raises(InputError, match=message):
+        cases("output-correlation")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, [0.5, 0.6], "high"])
+def test_accuracies_must_be_numbers(folder, wrong):
+    predictions(folder, [0.5, 0.6, 0.7, 0.8, wrong], "accuracy")
+    with pytest.raises(InputError, match="must hold a single finite number"):
+        cases("accuracy-correlation")
+
+
+def test_predictions_are_those_of_networks_trained_as_usual(folder):
+    predictions(folder, [0.5, 0.6, 0.7, 0.8, 0.9], "accuracy")
+    for identifier, trained in (("RandomLabels_100", "cora"), ("Normal", "citeseer")):
+        predictions(folder, [0.1] * 5, "accuracy", identifier, trained)
+    (case,) = cases("accuracy-correlation")
+    assert {one.name.partition("/")[0] for one in case.representations} == {"Normal.cora"}
+    predictions(folder, [0.1] * 5, "accuracy", "Brief")
+    with pytest.raises(InputError, match=r"more than one group .*Brief.cora, Normal.cora.*take the others away"):
+        cases("accuracy-correlation")
+
+
+def test_names_and_layers_that_would_mislead_are_refused(folder):
+    for identifier, seed in itertools.product(("Normal", "RandomLabels_100"), range(2)):
+        keep(folder, identifier, seed)
+    keep(folder, "Normal", 0, "\N{SUPERSCRIPT TWO}")  # a digit, but no number
+    assert len(cases("label-randomisation")) == 1
+    keep(folder, "Normal", 0, dataset="co.ra")
+    keep(folder, "Normal", 0, dataset="co-ra")
+    with pytest.raises(InputError, match=r"GCN on co\.ra and GCN on co-ra, which have one name.*Rename the files"):
+        cases("label-randomisation")
+    (folder / "Normal__GCN__cora__0__co.ra__2.npz").unlink()
+    keep(folder, "Normal", 0, layer=3)
+    with pytest.raises(
+        StoreError, match=r"holds layer 3 of GCN on cora, but of Normal.cora/1 only others.*add the file"
+    ):
+        cases("label-randomisation")

@@ -48,9 +48,20 @@ class Place:
 
     @property
     def last(self) -> dict[Network, Path]:
-        """The file of the last layer of every network that has it."""
+        """The file of the last layer of every network.
+
+        Raises
+        ------
+        StoreError
+            If a network has other layers but not the last: without it, its group would be smaller than it is.
+        """
         number = max(layer.number for layer in self.layers)
-        return {layer.network: path for layer, path in sorted(self.layers.items()) if layer.number == number}
+        found = {layer.network: path for layer, path in sorted(self.layers.items()) if layer.number == number}
+        for layer, path in sorted(self.layers.items()):
+            if layer.network not in found:
+                message = f"{path.parent} holds layer {number} of {self.architecture} on {self.dataset}, but of {layer.network.name} only others, such as {path.name}. Every network needs its last layer: add the file, or take those of the network away."
+                raise StoreError(message)
+        return found
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,8 @@ def places() -> list[Place]:
     ------
     StoreError
         If the folder is not there, or holds no representation; the message says where it is expected.
+    InputError
+        If two architectures or data sets would have one name.
     """
     root = published_folder(FOLDER, WHAT)
     found: dict[tuple[str, str], dict[Layer, Path]] = {}
@@ -79,6 +92,12 @@ def places() -> list[Place]:
     if not found:
         message = f"{root} holds no representations of ReSi: expected {WHAT}."
         raise StoreError(message)
+    names: dict[str, tuple[str, str]] = {}
+    for (architecture, dataset), layers in found.items():
+        other = names.setdefault(case_name(next(iter(layers)).network, dataset), (architecture, dataset))
+        if other != (architecture, dataset):
+            message = f"{root} holds {architecture} on {dataset} and {other[0]} on {other[1]}, which have one name here, where dots are dashes. Rename the files of one."
+            raise InputError(message)
     return [Place(*where, layers) for where, layers in found.items()]
 
 
@@ -105,7 +124,9 @@ def group_cases(test: str) -> Iterator[tuple[str, Final]]:
 
 
 def prediction_cases(quantity: str) -> Iterator[tuple[str, list[Deferred], list[Any], dict[str, Any]]]:
-    """Yield networks of one group, and what is known of each: accuracies, or logits of shape (n, classes).
+    """Yield networks that differ in seeds only, and what is known of each: accuracies, or logits of shape (n, classes).
+
+    They are those that were trained as usual, on the data set itself where there are such.
 
     Parameters
     ----------
@@ -114,11 +135,16 @@ def prediction_cases(quantity: str) -> Iterator[tuple[str, list[Deferred], list[
     """
     for place in places():
         last = place.last
-        known = _functions(place, last, quantity)
-        for group in sorted({network.group for network in known}):
+        known = {network: path for network, path in _functions(place, last, quantity).items() if not network.test}
+        groups = sorted({network.group for network in known if network.trained_on == place.dataset})
+        groups = groups or sorted({network.group for network in known})
+        if len(groups) > 1:
+            message = f"{next(iter(known.values())).parent} holds more than one group of {place.architecture} with an {quantity} on {place.dataset}: {', '.join(groups)}. Expected one, which differs in seeds only: take the others away."
+            raise InputError(message)
+        for group in groups:
             chosen = sorted(network for network in known if network.group == group)
             files = [_File(last[network], network.name, Origin(network.name)) for network in chosen]
-            values = [_read(known[network], "output") for network in chosen]
+            values = _known([known[network] for network in chosen], quantity)
             yield case_name(chosen[0], place.dataset), _representations(files), values, _key(place, files)
 
 
@@ -146,6 +172,29 @@ def _functions(place: Place, networks: Mapping[Network, Path], quantity: str) ->
     root = next(iter(networks.values())).parent
     parsed = ((path, parse_output(path.stem, networks)) for path in sorted(root.glob(f"*__{quantity}.npz")))
     return {found[0]: path for path, found in parsed if found is not None and found[1] == place.dataset}
+
+
+def _known(paths: Sequence[Path], quantity: str) -> list[Any]:
+    """Return accuracies, or logits that all have one shape.
+
+    Raises
+    ------
+    InputError
+        If a file holds anything else: an output that is not a number would have a class all the same.
+    """
+    found = [_read(path, "output") for path in paths]
+    for path, values in zip(paths, found, strict=True):
+        if quantity == "accuracy":
+            expected, fits = "a single finite number", values.size == 1
+        else:
+            expected, fits = "finite logits of shape (n, classes)", values.ndim == 2 and values.size > 0
+        if not (fits and values.dtype.kind in "fiu" and np.isfinite(values).all()):
+            message = f"{path} must hold {expected} as 'output'; got {values.dtype} of shape {values.shape}, or values that are not finite. Write the file again."
+            raise InputError(message)
+        if quantity == "output" and values.shape != found[0].shape:
+            message = f"{path} has outputs of shape {values.shape}, and {paths[0].name} of {found[0].shape}. Both must be answers to the same stimuli: write the wrong one again."
+            raise InputError(message)
+    return [values.item() for values in found] if quantity == "accuracy" else found
 
 
 def _key(place: Place, files: Sequence[_File]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Layer:
 def parse_layer(name: str) -> Layer | None:
     """Return the layer that a name means; None for anything else."""
     parts = name.split("__")
-    if len(parts) != 6 or not parts[5].isdigit():
+    if len(parts) != 6 or not parts[5].isdecimal():
         return None
     identifier, architecture, trained_on, seed, dataset, number = parts
     return Layer(Network(architecture, identifier, trained_on, seed), dataset, int(number))
