@@ -113,6 +113,34 @@ def test_a_file_that_is_no_table_of_scores_is_refused(tmp_path):
         benchmarks.leaderboard([tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as a table of scores.*Give the folder of a finished run"),
+        (b"\xff\xfe\x00", "cannot be read as a table of scores"),
+        (b"benchmark,case,measure,quantity,value\n", "lacks the column 'failed'"),
+        (b"benchmark,case,measure,quantity,value,n,failed\naugmentation,a.b.c,cka,auprc,0.5,3,\n", "column 'failed'"),
+        (b"benchmark,case,measure,quantity,value,n,failed\naugmentation,a.b.c,cka,auprc,high,3,0\n", "column 'value'"),
+    ],
+)
+def test_a_torn_table_of_scores_is_refused(tmp_path, content, message):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    with pytest.raises(cg.InputError, match=message):
+        benchmarks.leaderboard([path])
+
+
+def test_a_page_that_cannot_be_written_leaves_no_table(tmp_path):
+    folder, table = tmp_path / "folder", tmp_path / "board.csv"
+    folder.mkdir()
+    board = benchmarks.leaderboard(THREE)
+    with pytest.raises(cg.StoreError, match=r"is a folder\. Give the page as a file: --out .*folder\.md"):
+        benchmarks.write_leaderboard(board, folder)
+    with pytest.raises(cg.StoreError, match="the name of the table beside the page"):
+        benchmarks.write_leaderboard(board, table)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 # ---------------------------------------------------------------------------------------- uncertainty
 def many(count=12, seed=0):
     """Experiments where a is always first, and b and c are equally good."""

@@ -15,8 +15,9 @@ import numpy as np
 
 from congruence.benchmarks._base import Floats
 from congruence.benchmarks._separation import interval
+from congruence.benchmarks._tables import read_scores
 from congruence.benchmarks.resi import resi_scores
-from congruence.benchmarks.running import DIGITS, DRAWS, SCORES, load_run
+from congruence.benchmarks.running import DIGITS, DRAWS, load_run
 from congruence.errors import InputError, ParameterError
 
 if TYPE_CHECKING:
@@ -138,11 +139,7 @@ def _read(run: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, Path | None]:
     if path.suffix == ".parquet":
         return resi_scores(path), None
     if path.is_file():
-        table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
-        if lacking := {"benchmark", "case", "measure", "quantity", "value"} - set(table.columns):
-            message = f"{path} is no table of scores: it lacks the column '{min(lacking)}'. Give the folder of a run, or its {SCORES}."
-            raise InputError(message)
-        return table, None
+        return read_scores(path), None
     return load_run(path).table, path
 
 

@@ -6,12 +6,15 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from congruence.errors import InputError, UnknownNameError
 from congruence.validate import closest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -95,6 +98,33 @@ def read_table(source: Any, name: str) -> Table:
         message = f"{name}: all columns must have the same length."
         raise InputError(message)
     return _checked(name, columns)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Return a table of scores.
+
+    Raises
+    ------
+    InputError
+        If the file is none, or is torn.
+    """
+    import pandas as pd
+
+    advice = "Give the folder of a finished run, or its scores.csv."
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+    except (OSError, ValueError) as error:  # an empty table, and bytes that are no text, are ValueErrors
+        message = f"{path} cannot be read as a table of scores: {error}. {advice}"
+        raise InputError(message) from error
+    numbers = ("value", "n", "failed")
+    if lacking := {"benchmark", "case", "measure", "quantity", *numbers} - set(table.columns):
+        message = f"{path} is no table of scores: it lacks the column '{min(lacking)}'. {advice}"
+        raise InputError(message)
+    for name in numbers:
+        if table[name].dtype.kind not in "fiu":
+            message = f"{path} is no table of scores, or is torn: its column '{name}' must hold numbers. {advice}"
+            raise InputError(message)
+    return table
 
 
 def _read_csv(path: Path) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from congruence.benchmarks._beside_resi import agreement, beside_resi
 from congruence.benchmarks._leaderboard import Leaderboard
 from congruence.benchmarks.printed import RESI, RESI_REMARKS, resi_medians
+from congruence.errors import StoreError
 from congruence.store import write_bytes
 
 if TYPE_CHECKING:
@@ -30,12 +31,34 @@ def write_leaderboard(board: Leaderboard, out: str | Path) -> Path:
     -------
     Path
         The page.
+
+    Raises
+    ------
+    StoreError
+        If the page cannot be written; no table is then.
     """
-    page = Path(out)
-    page.parent.mkdir(parents=True, exist_ok=True)
+    page = page_file(out)
+    lines = "\n".join(leaderboard_lines(board, "# Leaderboard"))
+    write_bytes(page, lines.encode())
     for name, frame in ((f"{page.stem}.csv", board.table), (f"{page.stem}-ranks.csv", board.ranks)):
         write_bytes(page.with_name(name), frame.to_csv(index=False, na_rep="nan").encode())
-    write_bytes(page, "\n".join(leaderboard_lines(board, "# Leaderboard")).encode())
+    return page
+
+
+def page_file(out: str | Path) -> Path:
+    """Return where a page goes, its folder made.
+
+    Raises
+    ------
+    StoreError
+        If it is a folder, or has the name of the table beside it.
+    """
+    page = Path(out)
+    if page.is_dir() or page.suffix == ".csv":
+        found = "a folder" if page.is_dir() else "the name of the table beside the page"
+        message = f"{page} is {found}. Give the page as a file: --out {page.with_suffix('.md')}"
+        raise StoreError(message)
+    page.parent.mkdir(parents=True, exist_ok=True)
     return page
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from congruence.benchmarks._base import REGISTRY
 from congruence.benchmarks._leaderboard import HEADLINES, leaderboard
-from congruence.benchmarks.leaderboard_page import leaderboard_lines
+from congruence.benchmarks.leaderboard_page import leaderboard_lines, page_file
 from congruence.benchmarks.printed import Published, published_for
 from congruence.benchmarks.running import RUN, BenchmarkRun, load_run
 from congruence.results import Comparison
@@ -71,11 +71,11 @@ def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
     """
     import pandas as pd
 
-    runs, page = [load_run(folder) for folder in folders], Path(out)
-    page.parent.mkdir(parents=True, exist_ok=True)
+    runs = [load_run(folder) for folder in folders]
+    page, lines = page_file(out), "\n".join(page_lines(runs))
     table = pd.concat([run.table for run in runs], ignore_index=True)
+    write_bytes(page, lines.encode())
     write_bytes(page.with_suffix(".csv"), table.to_csv(index=False, na_rep="nan", float_format="%.7g").encode())
-    write_bytes(page, "\n".join(page_lines(runs)).encode())
     return page
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import congruence
 from congruence.benchmarks._base import Benchmark, Case, Draws, Score, Stage, Tier, benchmark
 from congruence.benchmarks._effort import given_up
+from congruence.benchmarks._tables import read_scores
 from congruence.benchmarks._user import UserMeasure, user_measure
 from congruence.benchmarks.printed import resi_labels
 from congruence.engine import RESULT, Cell, Journal, Progress, Row, run_comparison
@@ -176,10 +177,8 @@ def load_run(folder: str | Path) -> BenchmarkRun:
     if not (folder / RANKING).exists():
         message = f"{folder} holds no finished benchmark. Finish it with: congruence bench run ... --resume"
         raise StoreError(message)
-    table, ranking = (
-        pd.read_csv(folder / name, keep_default_na=False, na_values=["nan"]) for name in (SCORES, RANKING)
-    )
-    return BenchmarkRun(folder, table, ranking)
+    ranking = pd.read_csv(folder / RANKING, keep_default_na=False, na_values=["nan"])
+    return BenchmarkRun(folder, read_scores(folder / SCORES), ranking)
 
 
 # ---- what to run -----------------------------------------------------------------------------------------------------
