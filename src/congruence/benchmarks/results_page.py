@@ -31,7 +31,9 @@ _WORDS = {
     **dict.fromkeys(
         ("label-randomisation", "shortcut-affinity", "augmentation"),
         "AUPRC averaged over groups; chance is the share of pairs inside groups, and auprc_corrected is 0 there and 1 at "
-        "best. Intervals: 95 %, networks drawn with replacement inside their groups. p: networks relabelled between groups.",
+        "best. Intervals: 95 %, networks drawn with replacement inside their groups; a network is not compared with its own "
+        "copy, so that draws have fewer pairs inside groups and an area near chance lies above its interval. p: networks "
+        "relabelled between groups.",
     ),
     **dict.fromkeys(
         ("accuracy-correlation", "output-correlation"),
@@ -57,7 +59,8 @@ def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
     folders : sequence of path
         Folders of finished runs.
     out : path
-        Such as ``benchmark-results.md``; ``benchmark-results.csv`` is written beside it. Both are replaced.
+        Such as ``benchmark-results.md``; ``benchmark-results.csv`` is written beside it, with every quantity of the
+        page. Both are replaced.
 
     Returns
     -------
@@ -73,17 +76,23 @@ def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
 
     runs = [load_run(folder) for folder in folders]
     page, lines = page_file(out), "\n".join(page_lines(runs))
-    table = pd.concat([run.table for run in runs], ignore_index=True)
+    table = _kept(pd.concat([run.table for run in runs], ignore_index=True))
     write_bytes(page, lines.encode())
     write_bytes(page.with_suffix(".csv"), table.to_csv(index=False, na_rep="nan", float_format="%.7g").encode())
     return page
+
+
+def _kept(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that a page or a leaderboard shows; other details stay in the ``scores.csv`` of the runs."""
+    released = {f"{quantity}:paper" for quantities in HEADLINES.values() for quantity in quantities}
+    return table[~table["quantity"].str.contains(":") | table["quantity"].isin(list(released))]
 
 
 def page_lines(runs: Sequence[BenchmarkRun]) -> Iterator[str]:
     """Yield the lines of the page."""
     yield "# Results of the benchmarks"
     yield ""
-    yield "Made by `congruence bench page`; the numbers are in the table of the same name beside this page."
+    yield "Made by `congruence bench page`; the numbers are in the table of the same name beside this page, and more of them in the `scores.csv` of a run."
     for words, names in _made_with(runs).items():
         yield from ("", f"{words[0]}: {', '.join(names)}; {words[1]}.")
     if any(run.table["benchmark"].isin(list(HEADLINES)).any() for run in runs):
