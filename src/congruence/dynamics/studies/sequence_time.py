@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import figures
+from congruence.dynamics.studies._prose import parsed, pieces
 from congruence.dynamics.studies._shared import column, mean_interval
 from congruence.errors import CongruenceWarning
 from congruence.representation import Representation
@@ -46,19 +47,23 @@ class SequenceTime(Study):
     source: ClassVar[str] = "Morcos et al. 2018, section 4, Figure 6 and appendix; there PTB and WikiText-2"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings(1, 8, 2, 40, 16, 1e-2, 200, (4,)), "some seconds: one narrow layer, hardly trained"),
-        "small": Tier(Settings(), "about 3 minutes: characters of Python's documentation instead of words"),
+        "small": Tier(
+            Settings(),
+            "about 3 minutes: characters instead of words, of the Brown corpus where it is installed, of Python's documentation otherwise",
+        ),
     }
 
     def pieces(self, settings: Settings) -> Sequence[str]:
         """Return one piece for each seed."""
-        return [f"seed-{seed}" for seed in range(settings.seeds)]
+        return pieces(settings.seeds)
 
     def work(self, settings: Settings, piece: str) -> Tables:
         """Train one language model and compare every step with the last."""
         from congruence.dynamics.sequences import repeat_input
         from congruence.dynamics.studies._loops import Text, language_model, train
 
-        seed, text = int(piece.removeprefix("seed-")), Text.of_python()
+        corpus, seed = parsed(piece)
+        text = Text.of(corpus)
         model = language_model(text.characters, settings.width, settings.layers, seed)
         train(model, text.draw(settings.batch), settings.updates, settings.learning_rate, seed)
         windows = text.windows(settings.sequences)
@@ -66,7 +71,7 @@ class SequenceTime(Study):
         for start in (None, *settings.repeated_from):
             shown = windows if start is None else repeat_input(windows, start)
             rows += [{"seed": seed, "repeated_from": start, **row} for row in _last_column(model, shown)]
-        return {"similarity": rows, "networks": [{"seed": seed, "unseen_loss": text.loss(model)}]}
+        return {"similarity": rows, "networks": [{"seed": seed, "corpus": corpus, "unseen_loss": text.loss(model)}]}
 
     def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
         """Return for every measure and state the values at the first step and before the last, and how it goes with time."""

