@@ -240,7 +240,10 @@ class Fragile(Measure[Any]):
 
 def test_a_pair_that_fails_makes_nan_of_all_that_depends_on_it():
     groups = {"close": CLOSE, "far": FAR, "more": [network(0.5) for _ in range(3)]}
-    found = cg.compare_groups(groups, Fragile(), on_error="record")
+    with pytest.warns(
+        CongruenceWarning, match="1 of the pairs of networks failed, .* NaN; first far/0 and far/1 in high: .*cannot be"
+    ):
+        found = cg.compare_groups(groups, Fragile(), on_error="record")
     table = found.distances().set_index(["layer", "group", "group_b"])
     assert table.loc[("high", "far", "far"), "failed"] == 1
     assert np.isnan(table.loc[("high", "far", "far"), "distance"])
@@ -301,6 +304,7 @@ def test_the_picture_names_groups_and_layers():
     ("groups", "error", "message"),
     [
         ({"a": CLOSE}, ParameterError, "at least two groups of networks; got 1"),
+        ([CLOSE, FAR], InputError, "groups must be a dict from label to networks; got list"),
         ({}, ParameterError, "Give at least one layer|at least two groups"),
         ({"a": CLOSE[:1], "b": FAR[:1]}, ParameterError, "Every group has a single network"),
         ({"a": CLOSE, "b": []}, ParameterError, "Group 'b' has no network"),

@@ -13,6 +13,7 @@ from congruence.dynamics._paired import Paired, state_measure
 from congruence.errors import (
     CongruenceWarning,
     DegenerateError,
+    InputError,
     ParameterError,
     ShapeError,
     UnknownNameError,
@@ -119,6 +120,10 @@ def test_unroll_refuses_what_it_cannot_unroll():
         unroll(nn.Linear(2, 2), inputs())
     with pytest.raises(ShapeError, match=r"must have shape \(n, time, p\) with p = 3; got \(9, 5, 2\)"):
         unroll(net, inputs()[:, :, :2])
+    with pytest.raises(
+        InputError, match="must be a tensor or a PackedSequence; got list. Pad sequences of different lengths"
+    ):
+        unroll(net, [inputs()[0], inputs()[1, :2]])
     with pytest.raises(ShapeError, match="lengths must be 9 numbers from 1 to 5"):
         unroll(net, inputs(), lengths=[6] * N)
     with pytest.raises(ShapeError, match="initial must have the shapes"):

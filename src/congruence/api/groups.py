@@ -80,12 +80,13 @@ def compare_groups(
     UnknownNameError
         If a network lacks a layer.
     InputError
-        If a network is none, networks have different layers, or a layer cannot be compared.
+        If the groups are no mapping, a network is none, networks have different layers, or a layer cannot be compared.
 
     Warns
     -----
     CongruenceWarning
-        Once for every measure and reason to read its numbers with care, and for groups with a single network.
+        Once for every measure and reason to read its numbers with care, for groups with a single network, and for
+        pairs that failed.
 
     Notes
     -----
@@ -104,6 +105,10 @@ def compare_groups(
     >>> bool(row["difference"] > 0.1), int(row["relabellings"]), bool(row["exact"])
     (True, 252, True)
     """
+    given: Any = groups
+    if not isinstance(given, Mapping):
+        message = f"groups must be a dict from label to networks; got {type(given).__name__}."
+        raise InputError(message)
     found = {label: _networks(label, members) for label, members in groups.items()}
     named = {name: network for members in found.values() for name, network in members.items()}
     chosen = _layers(named, layers)
@@ -194,6 +199,12 @@ def _warn(notes: Sequence[Caveat], result: GroupComparison) -> None:
         warnings.warn(CongruenceWarning(Caveat(code, text)), stacklevel=3)
     for text in result.notes:
         warnings.warn(CongruenceWarning(Caveat("single_network", text)), stacklevel=3)
+    failures = [(layer, row) for layer, one in result.comparisons.items() for row in one.failures().itertuples()]
+    if failures:
+        layer, row = failures[0]
+        pairs = {(found, failed.measure, *sorted((failed.a, failed.b))) for found, failed in failures}
+        text = f"{len(pairs)} of the pairs of networks failed, and what depends on them is NaN; first {row.a} and {row.b} in {layer}: {row.reason}"
+        warnings.warn(CongruenceWarning(Caveat("failed_pairs", text)), stacklevel=3)
     tallies: dict[tuple[str, str], list[Any]] = {}
     for layer, comparison in result.comparisons.items():
         for found in summarise(comparison):

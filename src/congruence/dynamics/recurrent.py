@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from congruence.errors import ParameterError, ShapeError
+from congruence.errors import InputError, ParameterError, ShapeError
 from congruence.representation import Origin, Representation
 
 State = tuple[Tensor, ...]
@@ -51,6 +51,8 @@ def unroll(
     ------
     ParameterError
         If the module is of another kind.
+    InputError
+        If the inputs are neither a tensor nor a PackedSequence.
     ShapeError
         If inputs or lengths do not fit the module.
 
@@ -91,6 +93,10 @@ def _padded(module: nn.RNNBase, inputs: Tensor | PackedSequence, lengths: Any) -
             raise ParameterError(message)
         x, sizes = pad_packed_sequence(inputs, batch_first=True)
         return x, sizes.to(x.device)
+    given: Any = inputs
+    if not isinstance(given, Tensor):
+        message = f"inputs must be a tensor or a PackedSequence; got {type(given).__name__}. Pad sequences of different lengths to one tensor, and give lengths."
+        raise InputError(message)
     if inputs.ndim != 3 or inputs.shape[2] != module.input_size:
         order = "(n, time, p)" if module.batch_first else "(time, n, p)"
         message = f"inputs must have shape {order} with p = {module.input_size}; got {tuple(inputs.shape)}."
