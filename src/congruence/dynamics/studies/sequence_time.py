@@ -1,4 +1,4 @@
-"""sequence-time: how the states of a language model move over a sequence (Morcos et al. 2018, section 4, Figure 6)."""
+"""sequence-time: how the states of a language model move over a sequence (Morcos et al. 2018, appendix A.3)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SequenceTime(Study):
         "States at different steps are no linear maps of each other: the CCA similarity to the last step falls with the "
         "distance in time, and where the input is repeated the states settle."
     )
-    source: ClassVar[str] = "Morcos et al. 2018, section 4, Figure 6 and appendix; there PTB and WikiText-2"
+    source: ClassVar[str] = "Morcos et al. 2018, appendix A.3, Figures A3 and A4; there PTB and WikiText-2"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings(1, 8, 2, 40, 16, 1e-2, 200, (4,)), "some seconds: one narrow layer, hardly trained"),
         "small": Tier(
@@ -104,7 +104,7 @@ class SequenceTime(Study):
             for line in free
         )
         later = min(line["before_last"] for line in fixed)
-        text = f"CCA similarity to the last step, mean over {settings.seeds} seeds: {words}. With repeated input it is at least {later:.2f} before the last step."
+        text = f"CCA similarity to the last step, mean over {settings.seeds} seeds: {words}. With repeated input it is at least {later:.3f} before the last step."
         return Verdict(outcome, text, statistics)
 
     def draw(self, settings: Settings, tables: Tables, folder: Path) -> None:
