@@ -16,7 +16,7 @@ from congruence.errors import UnknownNameError
 from congruence.measures import METRIC, REGISTRY, Measure, MeasureInfo, Needs, Reference, both, measure
 from congruence.validate import Array, closest, require_same_n
 
-MORCOS = Reference("Morcos, Raghu & Bengio 2018, Insights on representational similarity", "section 4 and figure 6", "arXiv:1806.05759")  # fmt: skip
+MORCOS = Reference("Morcos, Raghu & Bengio 2018, Insights on representational similarity", "appendix A.3 and figure A3", "arXiv:1806.05759")  # fmt: skip
 
 
 @dataclass(frozen=True)

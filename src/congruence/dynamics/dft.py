@@ -1,4 +1,4 @@
-"""CCA of convolutional layers frequency by frequency. Source: Raghu et al. 2017, SVCCA, section 2.3 and appendix."""
+"""CCA of convolutional layers frequency by frequency. Source: Raghu et al. 2017, SVCCA, section 3.1 and appendix."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def dft_cca(a: Any, b: Any, *, statistic: Statistic = "mean", variance: float = 
 
     References
     ----------
-    Raghu, Gilmer, Yosinski & Sohl-Dickstein 2017, arXiv:1706.05806, section 2.3 and Theorem 1.
+    Raghu, Gilmer, Yosinski & Sohl-Dickstein 2017, arXiv:1706.05806, section 3.1 and Theorem 1.
 
     Examples
     --------

@@ -97,7 +97,7 @@ def stable_directions(early: Any, middle: Any, count: int) -> Stability:
 
     References
     ----------
-    Morcos et al. 2018, section 3.1 and Figure 1 (d-f), with the 100 most and least alike.
+    Morcos et al. 2018, section 2.2 and Figure 1 (d-f), with the 100 most and least alike.
     """
     found = canonical_directions(middle, early)
     m = len(found.correlations)
@@ -204,7 +204,7 @@ def aligned_projection(x: Any, y: Any, k: int, m: int, *, variance: float = 0.99
 
     References
     ----------
-    Raghu et al. 2017, arXiv:1706.05806, section 2.1 and Figure 3: directions are distributed over neurons.
+    Raghu et al. 2017, arXiv:1706.05806, section 2.1 and Figure 2 (b): directions are distributed over neurons.
     """
     found = canonical_directions(x, y, variance=variance)
     _require_count(k, len(found.correlations), "SVCCA directions")
@@ -279,7 +279,7 @@ def class_sensitivity(
 
     References
     ----------
-    Raghu et al. 2017, arXiv:1706.05806, section 4.3 and Figure 5.
+    Raghu et al. 2017, arXiv:1706.05806, section 4.3 and Figure 6.
     """
     import xarray as xr
 

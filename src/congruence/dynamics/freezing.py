@@ -1,4 +1,4 @@
-"""Freeze training: layers that have converged are no longer trained, the lowest first (Raghu et al. 2017, section 4.1)."""
+"""Freeze training: layers that have converged are no longer trained, the lowest first (Raghu et al. 2017, section 4.2)."""
 
 from __future__ import annotations
 

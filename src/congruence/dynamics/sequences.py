@@ -72,7 +72,7 @@ def time_similarity(
 
     References
     ----------
-    Morcos et al. 2018, section 4 and figure 6.
+    Morcos et al. 2018, appendix A.3 and figure A3.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def repeat_input(inputs: Any, start: int) -> Any:
 
     References
     ----------
-    Morcos et al. 2018, appendix, repeated inputs.
+    Morcos et al. 2018, appendix A.3 and figure A4.
     """
     values = as_array(inputs, "inputs")
     if values.ndim < 2:

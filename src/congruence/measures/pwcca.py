@@ -71,7 +71,7 @@ class PWCCA(Measure[WeightedState]):
 
     References
     ----------
-    Morcos et al. 2018, arXiv:1806.05759, section 3; Kornblith et al. 2019, arXiv:1905.00414, Table 1.
+    Morcos et al. 2018, arXiv:1806.05759, section 2.2; Kornblith et al. 2019, arXiv:1905.00414, Table 1.
     """
 
     name: ClassVar[str] = "pwcca"

@@ -1,4 +1,4 @@
-"""bottom-up-rnn: recurrent language models converge bottom-up, too (Morcos et al. 2018, section 4; Raghu et al., App. 6)."""
+"""bottom-up-rnn: recurrent language models converge bottom-up, too (Morcos et al. 2018, section 4.1; Raghu et al., App. 6)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BottomUpRnn(BottomUpStudy):
     title: ClassVar[str] = "Recurrent layers converge bottom-up"
     claim: ClassVar[str] = "In recurrent language models the time to converge to the final state grows with depth."
     source: ClassVar[str] = (
-        "Morcos et al. 2018, section 4 and Figure 5 (PWCCA; PTB and WikiText-2); Raghu et al. 2017, appendix 6"
+        "Morcos et al. 2018, section 4.1 and Figure 6 (PWCCA; PTB and WikiText-2); Raghu et al. 2017, appendix 6"
     )
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(

@@ -1,4 +1,4 @@
-"""class-sensitivity: when layers begin to tell a class (Raghu et al. 2017, section 4.3 and Figure 5)."""
+"""class-sensitivity: when layers begin to tell a class (Raghu et al. 2017, section 4.3 and Figure 6)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClassSensitivity(Study):
     claim: ClassVar[str] = (
         "Sensitivity to a class grows with depth; classes that are alike have alike curves, and distinct ones are told earlier."
     )
-    source: ClassVar[str] = "Raghu et al. 2017, section 4.3 and Figure 5: five classes, a ResNet on ImageNet"
+    source: ClassVar[str] = "Raghu et al. 2017, section 4.3 and Figure 6: five classes, a ResNet on ImageNet"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width=16,depth=3", "digits", 3, 2, ("hidden1", "hidden2"), None, "training:epochs=5"), "some seconds"),
         "small": Tier(Settings(), "half a minute of computing with trained networks at hand, 8 minutes without: Tiny-10 on 5,000 handwritten digits"),

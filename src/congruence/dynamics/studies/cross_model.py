@@ -1,4 +1,4 @@
-"""cross-model: layers of networks with other weights, and of another architecture (Raghu et al. 2017, section 4 and App. 4)."""
+"""cross-model: layers of networks with other weights, and of another architecture (Raghu et al. 2017, section 4.4 and App. 4)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CrossModel(Study):
     claim: ClassVar[str] = (
         "Over initialisations the first and last convolutional layers are similar, and those in the middle less."
     )
-    source: ClassVar[str] = "Raghu et al. 2017, section 4.1 (convolutional and residual network by DFT) and appendix 4 (over initialisations)"  # fmt: skip
+    source: ClassVar[str] = "Raghu et al. 2017, section 4.4 (convolutional and residual network by DFT) and appendix 4 (over initialisations)"  # fmt: skip
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("tiny10:channels=4", ("conv1", "conv4", "conv8"), "training:epochs=1", "vit:dim=16,depth=1,patch=4", ("blocks.0.attention", "blocks.0.feedforward"), "training:epochs=1", "digits:size=16", 120, 2, 2), "some seconds"),
         "small": Tier(Settings(), "about 2 minutes of computing with trained networks at hand, 12 without: Tiny-10 and a vision transformer on 5,000 handwritten digits"),

@@ -1,4 +1,4 @@
-"""freeze-training: layers that are frozen bottom-up cost no accuracy and save compute (Raghu et al. 2017, section 4.1)."""
+"""freeze-training: layers that are frozen bottom-up cost no accuracy and save compute (Raghu et al. 2017, section 4.2)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FreezeTraining(Study):
     claim: ClassVar[str] = (
         "Freezing layer l of L at l/L of the training saves compute at the test accuracy of the whole training, or a better one."
     )
-    source: ClassVar[str] = "Raghu et al. 2017, section 4.1 and Figure 5; there CIFAR-10, 10 runs, 160,000 steps"
+    source: ClassVar[str] = "Raghu et al. 2017, section 4.2 and Figure 5; there CIFAR-10, 10 runs, 160,000 steps"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(
             Settings("mlp:width=16,depth=3", "digits", 2, 60, 50, 5e-3, 15, 100, None, "cka", 0.9, 1),

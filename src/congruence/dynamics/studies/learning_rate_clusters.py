@@ -1,4 +1,4 @@
-"""learning-rate-clusters: do networks fall into clusters, and are these their learning rates (Morcos et al., Figure 4)."""
+"""learning-rate-clusters: do networks fall into clusters, and are these their learning rates (Morcos et al., Figure 5)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LearningRateClusters(Study):
     claim: ClassVar[str] = (
         "Networks of one topology fall into clusters by their distances, and these are the learning rates."
     )
-    source: ClassVar[str] = "Morcos et al. 2018, section 3.3 and Figure 4; there 200 convolutional networks on CIFAR-10"
+    source: ClassVar[str] = "Morcos et al. 2018, section 3.3 and Figure 5; there 200 convolutional networks on CIFAR-10"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width=16,depth=2", networks=20, rates=2, training="training:epochs=4,schedule=constant", stimuli=150, draws=10), "some seconds"),
         "small": Tier(Settings(), "about 6 minutes: 200 perceptrons on digits"),

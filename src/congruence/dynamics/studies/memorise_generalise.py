@@ -43,7 +43,7 @@ class MemoriseGeneralise(Study):
     claim: ClassVar[str] = (
         "In late layers networks that memorise are farther apart than networks that generalise; in early layers they are not."
     )
-    source: ClassVar[str] = "Morcos et al. 2018, section 3.2 and Figure 3; there CIFAR-10, 5 + 5 networks"
+    source: ClassVar[str] = "Morcos et al. 2018, section 3.1 and Figure 3; there CIFAR-10, 5 + 5 networks"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(
             Settings("mlp:width=24,depth=2", "digits:train_size=80", 4, 80, 0.99, "training:batch_size=40,learning_rate=0.02,schedule=constant", 80, None),

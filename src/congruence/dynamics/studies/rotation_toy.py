@@ -1,4 +1,4 @@
-"""rotation-toy: a network that only turns its state; CCA sees that nothing is lost (Morcos et al., Figure 8 and appendix)."""
+"""rotation-toy: a network that only turns its state; CCA sees that nothing is lost (Morcos et al., Figure A2)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RotationToy(Study):
     claim: ClassVar[str] = (
         "Over the steps the CCA distance to the last state is about 0, and cosine and Euclidean distances are not."
     )
-    source: ClassVar[str] = "Morcos et al. 2018, section 3.5 and appendix; the number of units is not stated there"
+    source: ClassVar[str] = "Morcos et al. 2018, appendix A.3 and Figure A2; the number of units is not stated there"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings(20, 8, 200, (0.0, 1.0, 100.0), 2), "a second"),
         "small": Tier(Settings(), "about half a minute"),

@@ -1,6 +1,6 @@
 """sequence-time-packages: the states of recurrent networks that somebody else trained, over a sequence.
 
-Source: Morcos et al. 2018, section 4 and Figure 6. The networks are those of the packages textgenrnn and g2p-en.
+Source: Morcos et al. 2018, appendix A.3, Figures A3 and A4. The networks are those of the packages textgenrnn and g2p-en.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SequenceTimePackages(Study):
         "distance in time, and where the input is repeated the states settle."
     )
     source: ClassVar[str] = (
-        "Morcos et al. 2018, section 4 and Figure 6; here textgenrnn 2.0.0 (characters) and g2p-en 2.1.0 (letters to phonemes)"
+        "Morcos et al. 2018, appendix A.3, Figures A3 and A4; here textgenrnn 2.0.0 (characters) and g2p-en 2.1.0 (letters to phonemes)"
     )
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings(("g2p reading",), 2, 600, 7, (0.4,)), "some seconds: one network, a few words"),

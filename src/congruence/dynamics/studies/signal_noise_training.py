@@ -72,7 +72,7 @@ class SignalNoiseTraining(Study):
         "Half way through the training some canonical directions of a layer are what they will be and others are not; "
         "those that had settled early stay in the layer, the others leave it."
     )
-    source: ClassVar[str] = "Morcos et al. 2018, section 3.1 and Figure 1; there CIFAR-10, one network"
+    source: ClassVar[str] = "Morcos et al. 2018, section 2.2 and Figure 1; there CIFAR-10, one network"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(
             Settings("mlp:width=20,depth=2", "digits", ("hidden2",), 2, 60, 50, 5e-3, 6, 200, None),

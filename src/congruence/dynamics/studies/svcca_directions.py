@@ -60,9 +60,7 @@ class SvccaDirections(Study):
         "About a twentieth of the directions of a layer, those shared with another network, keep the accuracy; as many neurons "
         "do not, and the directions are distributed over many times as many."
     )
-    source: ClassVar[str] = (
-        "Raghu et al. 2017, section 2.1, Figures 2 and 3: 25 directions of a layer of 512, on CIFAR-10"
-    )
+    source: ClassVar[str] = "Raghu et al. 2017, section 2.1, Figure 2: 25 directions of a layer of 512, on CIFAR-10"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width=32,depth=2", "digits", 3, "hidden1", (2, 8, 16), "training:epochs=5", (4,), (4, 16, 32)), "some seconds"),
         "small": Tier(Settings(), "about a minute of computing: perceptrons on 5,000 handwritten digits"),

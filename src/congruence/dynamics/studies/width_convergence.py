@@ -39,7 +39,7 @@ class WidthConvergence(Study):
     claim: ClassVar[str] = (
         "The distance between networks of one width falls with the width, more than before training, and with the test accuracy."
     )
-    source: ClassVar[str] = "Morcos et al. 2018, section 3.2 and Figure 5 (correlation with test accuracy -0.96)"
+    source: ClassVar[str] = "Morcos et al. 2018, section 3.2 and Figure 4 (correlation with test accuracy -0.96)"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width={},depth=2", (8, 32), "digits", 4, "training:epochs=6", 200, None), "some seconds"),
         "small": Tier(Settings(), "about 5 minutes: convolutional networks of four widths on 5,000 digits"),
