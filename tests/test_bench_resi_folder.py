@@ -150,7 +150,10 @@ def test_what_is_missing_or_torn_is_named(folder, monkeypatch, tmp_path):
         cases("augmentation")
     keep(folder, "Normal", 0)
     keep(folder, "RandomLabels_100", 0)
-    assert cases("label-randomisation") == []  # one network a group is no group
+    with pytest.raises(
+        InputError, match=r"has one network of the group Normal\.cora \(GCN on cora\); label-randomisation needs two"
+    ):
+        cases("label-randomisation")
     keep(folder, "Normal", 1)
     keep(folder, "RandomLabels_100", 1, values=np.zeros(N))
     with pytest.raises(InputError, match=r"must hold numbers of shape \(n, p\)"):

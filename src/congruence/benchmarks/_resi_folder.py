@@ -108,6 +108,11 @@ def group_cases(test: str) -> Iterator[tuple[str, Final]]:
     """Yield the tests of groups: networks trained for a test, and beside them those trained as usual where ReSi does.
 
     They are the ones with 0 % random labels, and with no edges dropped.
+
+    Raises
+    ------
+    InputError
+        If a group has a single network.
     """
     for place in places():
         last = place.last
@@ -117,8 +122,11 @@ def group_cases(test: str) -> Iterator[tuple[str, Final]]:
         usual = [n for n in last if joins and not n.test and n.trained_on == place.dataset and n.seed in seeds]
         chosen = sorted([*usual, *special])
         labels = tuple(network.group for network in chosen)
-        if len(set(labels)) < 2 or min(labels.count(label) for label in labels) < 2:
+        if len(set(labels)) < 2:
             continue
+        if lone := [label for label in labels if labels.count(label) < 2]:
+            message = f"{last[chosen[0]].parent} has one network of the group {lone[0]} ({place.architecture} on {place.dataset}); {test} needs two of each. Add another seed, or move its files elsewhere."
+            raise InputError(message)
         files = [_File(last[network], network.name, Origin(network.name)) for network in chosen]
         yield case_name(chosen[0], place.dataset), Final(_representations(files), labels, _key(place, files))
 
