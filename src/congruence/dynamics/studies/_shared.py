@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from congruence import zoo
+from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats, interval
 from congruence.dynamics.groups import GroupComparison, group_comparison
 from congruence.engine import run_comparison
@@ -33,6 +33,21 @@ def mean_interval(values: Floats) -> tuple[float, float, float]:
         return mean, math.nan, math.nan
     reach = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return mean, mean - reach, mean + reach
+
+
+def with_ends(name: str, interval: tuple[float, float, float]) -> Row:
+    """Return a value and the ends of its interval as columns: `name`, ``name_low`` and ``name_high``."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+
+
+def in_words(line: Row, name: str) -> str:
+    """Return a value and its interval as words."""
+    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
+
+
+def curve(label: str, lines: Sequence[Row], x: str, y: str) -> figures.Series:
+    """Return column `y` over column `x`, with its interval, to be drawn."""
+    return figures.Series(label, column(lines, x), *(column(lines, f"{y}{end}") for end in ("", "_low", "_high")))
 
 
 def quiet_value(label: str, x: Any, y: Any) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.directions import Projection, canonical_directions, pca_projection, svcca_projection
-from congruence.dynamics.studies._shared import column, mean_interval, states
+from congruence.dynamics.studies._shared import column, curve, mean_interval, states
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class Compression(Study):
         series = []
         for kind in KINDS:
             rows = [line for line in lines if line["kind"] == kind]
-            ends = (column(rows, "change_low"), column(rows, "change_high"))
-            series.append(figures.Series(kind, column(rows, "true_size"), column(rows, "change"), *ends))
+            series.append(curve(kind, rows, "true_size", "change"))
         ax = figures.curves(
             series, xlabel="share of the numbers that is left", ylabel="change of the test accuracy", title=self.title
         )

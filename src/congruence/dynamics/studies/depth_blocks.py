@@ -12,7 +12,7 @@ import numpy as np
 
 from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, mean_interval, passing
+from congruence.dynamics.studies._shared import column, in_words, mean_interval, passing, with_ends
 from congruence.engine import run_comparison
 from congruence.errors import CongruenceWarning
 from congruence.measures import measure
@@ -103,7 +103,7 @@ class DepthBlocks(Study):
             layers = len({row["layer"] for row in tables["layers"] if row["depth"] == depth})
             line: Row = {"depth": depth, "layers": layers, "networks": len(values["repeated"])}
             for name in QUANTITIES:
-                line[name], line[f"{name}_low"], line[f"{name}_high"] = mean_interval(values[name])
+                line |= with_ends(name, mean_interval(values[name]))
             found.append(line)
         return found
 
@@ -118,8 +118,8 @@ class DepthBlocks(Study):
         holds = [last["repeated_low"] > 0.5, growth[1] > 0, last["plateau_high"] <= 0.5]
         outcome: Outcome = "reproduced" if all(holds) else "differs" if any(holds) else "not reproduced"
         words = [
-            f"{line['layers']} layers: {_words(line, 'repeated')} of them like the last, the probe at its plateau "
-            f"after {_words(line, 'plateau')} of the depth, test accuracy {_words(line, 'test_accuracy')}"
+            f"{line['layers']} layers: {in_words(line, 'repeated')} of them like the last, the probe at its plateau "
+            f"after {in_words(line, 'plateau')} of the depth, test accuracy {in_words(line, 'test_accuracy')}"
             for line in lines
         ]
         text = (
@@ -201,10 +201,6 @@ def _by_seed(tables: Tables, depth: int) -> dict[str, Floats]:
         found["plateau"].append(plateau(column(rows, "probe")) / len(rows))
         found["test_accuracy"].append(network["test_accuracy"])
     return {name: np.array(values) for name, values in found.items()}
-
-
-def _words(line: Row, name: str) -> str:
-    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
 
 
 def _series(tables: Tables, depth: int, name: str) -> figures.Series:

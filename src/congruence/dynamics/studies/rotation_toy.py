@@ -13,7 +13,7 @@ from scipy.stats import ortho_group
 
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, mean_interval, quiet_value
+from congruence.dynamics.studies._shared import column, mean_interval, quiet_value, with_ends
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 DISTANCES = ("cca", "cosine", "euclidean")
@@ -74,7 +74,7 @@ class RotationToy(Study):
             line: Row = {"alpha": alpha}
             for name in DISTANCES:
                 by_draw = np.array([column(_of(tables, alpha, draw), name).mean() for draw in range(settings.draws)])
-                line[name], line[f"{name}_low"], line[f"{name}_high"] = mean_interval(by_draw)
+                line |= with_ends(name, mean_interval(by_draw))
             line["largest_cca"] = float(column(_of(tables, alpha), "cca").max())
             found.append(line)
         return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from congruence import figures
 from congruence.dynamics.studies._prose import parsed, pieces
-from congruence.dynamics.studies._shared import column, mean_interval
+from congruence.dynamics.studies._shared import column, in_words, mean_interval, with_ends
 from congruence.errors import CongruenceWarning
 from congruence.representation import Representation
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
@@ -100,7 +100,7 @@ class SequenceTime(Study):
         names = [f"{name}{end}" for name in ("first", "before_last") for end in ("", "_low", "_high")]
         statistics = {f"{line['input']} {line['state']} {name}": float(line[name]) for line in lines for name in names}
         words = "; ".join(
-            f"{line['state']} {_ends(line, 'first')} at the first step, {_ends(line, 'before_last')} before the last"
+            f"{line['state']} {in_words(line, 'first')} at the first step, {in_words(line, 'before_last')} before the last"
             for line in free
         )
         later = min(line["before_last"] for line in fixed)
@@ -132,13 +132,9 @@ def _line(rows: Sequence[Row]) -> Row:
     means = [mean for mean, _, _ in by_step]
     found: Row = {}
     for name, at in (("first", 0), ("middle", len(steps) // 2), ("before_last", -1)):
-        found[name], found[f"{name}_low"], found[f"{name}_high"] = by_step[at]
+        found |= with_ends(name, by_step[at])
     found["rank_correlation_with_time"] = float(spearmanr(steps, means).statistic) if len(set(means)) > 1 else None
     return found
-
-
-def _ends(line: Row, name: str) -> str:
-    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
 
 
 def _last_column(model: Any, windows: Any) -> list[Row]:

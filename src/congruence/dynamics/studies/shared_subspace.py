@@ -11,7 +11,7 @@ import numpy as np
 
 from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, over_pairs, passing
+from congruence.dynamics.studies._shared import column, over_pairs, passing, with_ends
 from congruence.dynamics.subspaces import SharedDirections, along, leading_directions, unit_gram
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
@@ -82,7 +82,7 @@ class SharedSubspace(Study):
             line: Row = {"layer": layer}
             for kind in KINDS:
                 counts = _matrix([r for r in tables["pairs"] if (r["networks"], r["layer"]) == (kind, layer)])
-                line[kind], line[f"{kind}_low"], line[f"{kind}_high"] = over_pairs(counts)
+                line |= with_ends(kind, over_pairs(counts))
             found.append(line)
         return found
 

@@ -12,7 +12,7 @@ from scipy.stats import ortho_group
 
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, mean_interval, quiet_value
+from congruence.dynamics.studies._shared import column, curve, mean_interval, quiet_value, with_ends
 from congruence.studies import Row, Study, Tables, Tier, Verdict, register
 
 MEASURES = ("pwcca", "svcca", "cca")
@@ -69,7 +69,7 @@ class SignalNoiseToy(Study):
                 rows = _of(tables, reading, k)
                 line: Row = {"noise": reading, "signal": k, "share": k / settings.neurons}
                 for label in MEASURES:
-                    line[label], line[f"{label}_low"], line[f"{label}_high"] = mean_interval(column(rows, label))
+                    line |= with_ends(label, mean_interval(column(rows, label)))
                 found.append(line)
         return found
 
@@ -101,11 +101,7 @@ class SignalNoiseToy(Study):
         lines = self.summarise(settings, tables)
         for number, reading in enumerate(NOISE):
             rows = [line for line in lines if line["noise"] == reading]
-            x = column(rows, "share")
-            series = [
-                figures.Series(label, x, *(column(rows, f"{label}{end}") for end in ("", "_low", "_high")))
-                for label in MEASURES
-            ]
+            series = [curve(label, rows, "share", label) for label in MEASURES]
             ax = figures.curves(
                 series, xlabel="share of signal dimensions", ylabel="distance", title=f"Noise: {reading}"
             )

@@ -12,7 +12,7 @@ import numpy as np
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.directions import canonical_directions, stable_directions, subspace_distance
-from congruence.dynamics.studies._shared import column, mean_interval
+from congruence.dynamics.studies._shared import column, in_words, mean_interval, with_ends
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ class SignalNoiseTraining(Study):
         some = any(both) or any(apart)
         outcome: Outcome = "reproduced" if all(both) and all(apart) else "differs" if some else "not reproduced"
         words = [
-            f"{line['layer']}: correlation with the end of the leading fifth of directions {_words(line, 'leading')}, "
-            f"of the last fifth {_words(line, 'last')}; distance to the layer at the end of stable directions "
-            f"{_words(line, 'stable')}, of unstable ones {_words(line, 'unstable')}, gap {_words(line, 'gap')}"
+            f"{line['layer']}: correlation with the end of the leading fifth of directions {in_words(line, 'leading')}, "
+            f"of the last fifth {in_words(line, 'last')}; distance to the layer at the end of stable directions "
+            f"{in_words(line, 'stable')}, of unstable ones {in_words(line, 'unstable')}, gap {in_words(line, 'gap')}"
             for line in lines
         ]
         accuracy = [column(tables["networks"], name).mean() for name in ("half_accuracy", "test_accuracy")]
@@ -191,16 +191,12 @@ def _line(settings: Settings, tables: Tables, layer: str) -> Row:
             values[name].append(float(value))
     line: Row = {"layer": layer, "seeds": settings.seeds}
     for name, some in values.items():
-        line[name], line[f"{name}_low"], line[f"{name}_high"] = mean_interval(np.array(some))
+        line |= with_ends(name, mean_interval(np.array(some)))
     return line
 
 
 def _of(rows: Sequence[Row], layer: str, seed: int, step: int | None = None) -> list[Row]:
     return [r for r in rows if (r["layer"], r["seed"]) == (layer, seed) and (step is None or r["step"] == step)]
-
-
-def _words(line: Row, name: str) -> str:
-    return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
 
 
 def _over_seeds(rows: Sequence[Row], x: str, y: str, label: str, step: int | None = None) -> figures.Series:

@@ -20,7 +20,7 @@ from congruence.dynamics.directions import (
     pca_projection,
     svcca_projection,
 )
-from congruence.dynamics.studies._shared import column, mean_interval, states
+from congruence.dynamics.studies._shared import column, curve, mean_interval, states
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 KINDS = ("SVCCA", "PCA", "random neurons", "most active neurons")
@@ -164,15 +164,13 @@ class SvccaDirections(Study):
         series = []
         for kind in KINDS:
             rows = [line for line in lines if line["kind"] == kind]
-            ends = (column(rows, "share_low"), column(rows, "share_high"))
-            series.append(figures.Series(kind, column(rows, "k"), column(rows, "share"), *ends))
+            series.append(curve(kind, rows, "k", "share"))
         ax = figures.curves(series, xlabel="directions", ylabel="share of the accuracy", title=self.title)
         figures.save_figure(ax, folder / "accuracy.png")
         series = []
         for k in settings.distributed:
             rows = [line for line in lines if line["kind"] == DISTRIBUTED.format(k)]
-            ends = (column(rows, "share_low"), column(rows, "share_high"))
-            series.append(figures.Series(f"{k} directions", column(rows, "k"), column(rows, "share"), *ends))
+            series.append(curve(f"{k} directions", rows, "k", "share"))
         ax = figures.curves(
             series,
             xlabel="neurons they are read from",

@@ -12,7 +12,7 @@ from scipy.stats import pearsonr
 
 from congruence import figures, zoo
 from congruence.dynamics.groups import GroupComparison
-from congruence.dynamics.studies._shared import column, layer_groups, states
+from congruence.dynamics.studies._shared import column, curve, layer_groups, states
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 
@@ -126,12 +126,7 @@ class WidthConvergence(Study):
         lines = self.summarise(settings, tables)
         for number, label in enumerate(dict.fromkeys(line["measure"] for line in lines)):
             rows = [line for line in lines if line["measure"] == label]
-            series = [
-                figures.Series(
-                    kind, column(rows, "width"), *(column(rows, f"{kind}{end}") for end in ("", "_low", "_high"))
-                )
-                for kind in ("trained", "untrained")
-            ]
+            series = [curve(kind, rows, "width", kind) for kind in ("trained", "untrained")]
             ax = figures.curves(series, xlabel="width", ylabel=label, title="Distance of two networks", log="x")
             figures.save_figure(ax, folder / f"width-{number}.png")
 
