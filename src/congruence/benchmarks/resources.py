@@ -9,7 +9,6 @@ Nothing is downloaded. Where the authors wrote pickles, only plain containers an
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from congruence import zoo
 from congruence.benchmarks._ranks import rank_score
 from congruence.benchmarks._tables import Floats, Table, read_table
 from congruence.errors import InputError, StoreError, UnknownNameError
 from congruence.representation import Origin, Representation
 from congruence.validate import closest
+from congruence.zoo.cache import DATA_VARIABLE, data_folder
 
-VARIABLE, FOLDER = "CONGRUENCE_DATA_DIR", "sim_metric_resources"
+FOLDER = "sim_metric_resources"
 DATASET = "mnli_matched_100"
 TASKS = ("QNLI", "SST-2")
 Experiment = Literal["layer_exp", "feather", "pretrain_finetune"]
@@ -59,10 +58,9 @@ def published_folder(name: str, what: str) -> Path:
     StoreError
         If it is not there; the message says what it is and where it is expected.
     """
-    home = os.environ.get(VARIABLE)
-    folder = (Path(home).expanduser() if home else zoo.cache_folder()) / name
+    folder = data_folder() / name
     if not folder.is_dir():
-        message = f"The paper tier needs {what}, expected at {folder}. Put it there, or set {VARIABLE} to the folder that holds {name}."
+        message = f"The paper tier needs {what}, expected at {folder}. Put it there, or set {DATA_VARIABLE} to the folder that holds {name}."
         raise StoreError(message)
     return folder
 

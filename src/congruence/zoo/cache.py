@@ -8,7 +8,7 @@ from pathlib import Path
 
 from congruence.errors import MissingExtraError
 
-VARIABLE = "CONGRUENCE_CACHE_DIR"
+VARIABLE, DATA_VARIABLE = "CONGRUENCE_CACHE_DIR", "CONGRUENCE_DATA_DIR"
 
 
 def cache_folder() -> Path:
@@ -18,6 +18,12 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "congruence"
+
+
+def data_folder() -> Path:
+    """Return ``$CONGRUENCE_DATA_DIR``, where published data are put by hand, or the folder for caches."""
+    chosen = os.environ.get(DATA_VARIABLE)
+    return Path(chosen).expanduser() if chosen else cache_folder()
 
 
 def package_file(package: str, version: str, path: str, purpose: str, *, options: str = "") -> Path:

