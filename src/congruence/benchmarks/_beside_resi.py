@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import spearmanr
 
+from congruence.benchmarks._leaderboard import EXPERIMENT
 from congruence.benchmarks.printed import RESI_MEDIANS, resi_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("measure", "resi", "ours", "published", "difference")
-EXPERIMENT = ("domain", "test", "dataset", "architecture")
 
 
 def beside_resi(ranks: pd.DataFrame, domain: str) -> pd.DataFrame:

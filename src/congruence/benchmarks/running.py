@@ -192,7 +192,7 @@ def _benchmarks(names: str | Sequence[str], tier: str) -> list[Benchmark[Any]]:
     if not listed:
         message = f"Name at least one benchmark: {', '.join(TESTS)}, or all."
         raise ParameterError(message)
-    if listed == ["all"]:
+    if listed == ["all"]:  # no benchmark offers a tier that does not exist: any of them says so
         return [benchmark(name) for name, cls in TESTS.items() if tier in cls.tiers] or [benchmark(min(TESTS))]
     return [benchmark(name) for name in dict.fromkeys(listed)]
 
@@ -312,10 +312,10 @@ def _compared(
     key = json.loads(
         json.dumps({**identity, "measures": [m.label for m in measures], "user_code": _user_code(measures)})
     )
-    if (place / RESULT).exists() and (done := Comparison.load(place)).provenance["key"] == key:
-        return done
     before = _before(place, {part: key[part] for part in identity}, [one.name for one in case.representations])
-    known = [*(_known(before, measures) if before is not None else []), *given_up(case, measures)]
+    if before is not None and before[0] == place and before[1].provenance["key"] == key:
+        return before[1]
+    known = [*(_known(before[1], measures) if before is not None else []), *given_up(case, measures)]
     with ExitStack() as stack:
         place.parent.mkdir(parents=True, exist_ok=True)
         journal = stack.enter_context(Journal(place, key, "update"))
@@ -329,15 +329,15 @@ def _compared(
     return result
 
 
-def _before(place: Path, identity: Mapping[str, Any], names: Sequence[str]) -> Comparison | None:
-    """Return a comparison of the same representations: that of the case, or of its namesake in another benchmark."""
+def _before(place: Path, identity: Mapping[str, Any], names: Sequence[str]) -> tuple[Path, Comparison] | None:
+    """Return a comparison of the same representations and its folder: the case's, or its namesake's in another benchmark."""
     others = sorted(folder / place.name for folder in place.parent.parent.iterdir() if folder.is_dir())
     for folder in (place, *others):
         if (folder / RESULT).exists():
             found = Comparison.load(folder)
             key = found.provenance["key"]
             if list(found.a) == list(names) and all(key.get(part) == value for part, value in identity.items()):
-                return found
+                return folder, found
     return None
 
 
