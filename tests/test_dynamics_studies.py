@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
+import statistics
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+import congruence  # noqa: E402
 from congruence import studies  # noqa: E402
-from congruence.dynamics.studies import signal_noise_toy, svcca_directions  # noqa: E402
+from congruence.dynamics.studies import (  # noqa: E402
+    _shared,
+    memorise_generalise,
+    signal_noise_toy,
+    svcca_directions,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,6 +98,7 @@ def test_rotation_toy(done):
 def test_memorise_generalise(done):
     run = done("memorise-generalise")
     assert {row["split"] for row in run.summary} == {"train", "test"}
+    assert list(dict.fromkeys(row["layer"] for row in run.summary)) == ["hidden1", "hidden2", "softmax"]
     last = [row for row in run.summary if row["layer"] == "hidden2" and row["split"] == "train"]
     for row in last:
         assert row["memorising"] > row["generalising"]
@@ -95,9 +106,122 @@ def test_memorise_generalise(done):
         assert row["low"] < row["difference"] < row["high"]
         assert row["difference"] == pytest.approx(row["memorising"] - row["generalising"])
         assert row["difference_long"] == pytest.approx(row["memorising"] - row["generalising, long"])
+        assert row["memorising_low"] < row["memorising"] < row["memorising_high"]
+        assert run.verdict.statistics[f"{row['measure']} difference"] == row["difference"]  # not that of the outputs
     assert run.verdict.outcome in {"reproduced", "differs"}
     assert "Accuracy on the training set: generalising 1.000 to 1.000" in run.verdict.text
-    assert figures_of(run) == {"train-0.png", "train-1.png", "test-0.png", "test-1.png"}
+    assert figures_of(run) == {"distances-0.png", "distances-1.png"}
+
+
+def test_the_outputs_of_memorising_networks_have_a_finding_of_their_own(done):
+    run = done("memorise-generalise")
+    label = "pwcca:weights=mean|one_minus"
+    found = {key.removeprefix(f"{label} outputs "): value for key, value in run.verdict.statistics.items() if f"{label} outputs" in key}  # fmt: skip
+    seen, unseen = (next(r for r in run.summary if (r["split"], r["measure"], r["layer"]) == (split, label, "softmax")) for split in ("train", "test"))  # fmt: skip
+    assert found["train memorising"] == seen["memorising"]
+    assert found["test p_long"] == unseen["p_long"]
+    assert found["test less train difference"] == pytest.approx(unseen["difference"] - seen["difference"])
+    assert found["test less train low"] < found["test less train difference"] < found["test less train high"]
+    assert found["as found"] in {0, 1}
+    assert "Softmax outputs, no part of this verdict" in run.verdict.text
+
+
+@pytest.mark.parametrize("layer", ["hidden2", "softmax"])
+def test_an_exact_p_follows_from_the_table_of_pairs(done, layer):
+    run = done("memorise-generalise")
+    with (run.folder / "pairs.csv").open(encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if (r["split"], r["layer"], r["measure"]) == ("test", layer, "cka:estimator=debiased|one_minus")]  # fmt: skip
+    assert len(rows) == 12 * 11 / 2
+    value = {frozenset((r["network"], r["network_b"])): float(r["value"]) for r in rows}
+    networks = [f"{group}/seed-{k}" for group in ("generalising", "memorising") for k in range(4)]
+
+    def within(names):
+        return statistics.fmean(value[frozenset(pair)] for pair in itertools.combinations(names, 2))
+
+    dealt = [(chosen, [n for n in networks if n not in chosen]) for chosen in itertools.combinations(networks, 4)]
+    gaps = [abs(within(others) - within(chosen)) for chosen, others in dealt]
+    line = next(r for r in run.summary if (r["split"], r["layer"], r["measure"]) == ("test", layer, rows[0]["measure"]))
+    assert gaps[0] == pytest.approx(abs(line["difference"]))  # the first labelling is the true one
+    assert line["p"] == sum(gap >= gaps[0] - 1e-9 for gap in gaps) / 70
+
+
+def outputs_tables(seen, unseen):
+    """Distances of outputs: of generalising and memorising networks, on either split."""
+    groups = memorise_generalise.GROUPS
+    names = [f"{group}/seed-{k}" for group in groups for k in range(4)]
+    tables = {
+        "tests": [],
+        "distances": [],
+        "pairs": [],
+        "networks": [{"group": g, "train_accuracy": 1.0} for g in groups],
+    }
+    for split, (general, memory) in (("train", seen), ("test", unseen)):
+        for layer in ("hidden1", "softmax"):
+            same = {"split": split, "measure": "cka", "layer": layer}
+            own = {groups[0]: general, groups[1]: general, groups[2]: memory}
+            spread = {"difference": memory - general, "low": 0.0, "high": 1.0, "p": 0.01}
+            tables["tests"] += [{**same, "contrast": f"spread: memorising - {g}", **spread} for g in groups[:2]]
+            tables["distances"] += [{**same, "group": g, "group_b": g, "distance": d, "low": d - 0.01, "high": d + 0.01} for g, d in own.items()]  # fmt: skip
+            tables["pairs"] += [
+                {**same, "network": a, "network_b": b, "value": own[a.partition("/")[0]] if a.partition("/")[0] == b.partition("/")[0] else 0.9}
+                for a, b in itertools.combinations(names, 2)
+            ]  # fmt: skip
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "as_found"),
+    [
+        ((0.01, 0.02), (0.05, 0.8), 1),
+        ((0.01, 0.2), (0.05, 0.8), 0),
+        ((0.01, 0.02), (0.3, 0.8), 0),
+        ((0.01, 0.02), (0.02, 0.1), 0),  # the interval holds the bound
+    ],
+)
+def test_outputs_are_judged_by_how_near_they_are_to_each_other(seen, unseen, as_found):
+    study = studies.study("memorise-generalise")
+    found = study.judge(study.tiers["quick"].settings, outputs_tables(seen, unseen)).statistics
+    assert found["cka outputs as found"] == as_found
+    assert found["cka outputs test less train difference"] == pytest.approx(unseen[1] - unseen[0] - seen[1] + seen[0])
+
+
+def test_softmax_outputs_have_one_direction_less_than_classes():
+    rng = np.random.default_rng(0)
+    a, b = (memorise_generalise.outputs(4 * rng.normal(size=(200, 5)).astype(np.float32)) for _ in range(2))
+    np.testing.assert_allclose(a.sum(axis=1), 1, atol=1e-15)  # some eps of float64
+    shift = rng.normal(size=(200, 1))
+    np.testing.assert_allclose(memorise_generalise.outputs(np.log(a) + shift), a, atol=1e-14)
+    whole, part = congruence.measure("cca")(a, b), congruence.measure("cca")(a[:, 1:], b[:, 1:])
+    assert whole == pytest.approx(part, abs=1e-10)  # any four columns span the same
+    h, c = (np.linalg.svd(z - z.mean(axis=0), full_matrices=False)[0][:, :4] for z in (a, b))
+    left, rho, right = np.linalg.svd(h.T @ c)
+    weights = [np.abs((q @ u).T @ (z - z.mean(axis=0))).sum(axis=1) for q, u, z in ((h, left, a), (c, right.T, b))]
+    both = np.mean([(w * rho).sum() / w.sum() for w in weights])
+    assert congruence.measure("pwcca:weights=mean")(a, b) == pytest.approx(both, abs=1e-10)
+
+
+def test_a_change_of_spread_is_that_of_the_differences():
+    rng, sizes = np.random.default_rng(2), [3, 4]
+    before, after = (_shared.apart_of([{"network": f"{a}", "network_b": f"{b}", "value": rng.uniform()} for a, b in itertools.combinations([f"{g}/{k}" for g, n in zip("xy", sizes, strict=True) for k in range(n)], 2)], "xy")[0] for _ in range(2))  # fmt: skip
+
+    def gap(apart, first, second):
+        return apart[np.ix_(second, second)][np.triu_indices(len(second), 1)].mean() - apart[np.ix_(first, first)][np.triu_indices(len(first), 1)].mean()  # fmt: skip
+
+    found = _shared.change_of_spread(before, after, sizes)
+    first, second = [0, 1, 2], [3, 4, 5, 6]
+    true = gap(after, first, second) - gap(before, first, second)
+    assert found["difference"] == pytest.approx(true)
+    left = [[gap(after - before, [k for k in first if k != out], [k for k in second if k != out]) for out in side] for side in (first, second)]  # fmt: skip
+    variance = sum((len(v) - 1) / len(v) * ((v - v.mean()) ** 2).sum() for v in map(np.array, left))
+    assert found["high"] - found["difference"] == pytest.approx(
+        4.302653 * np.sqrt(variance), rel=1e-6
+    )  # t, two degrees
+    dealt = [(list(c), [k for k in range(7) if k not in c]) for c in itertools.combinations(range(7), 3)]
+    gaps = np.array([abs(gap(after - before, *groups)) for groups in dealt])
+    assert found["p"] == pytest.approx((gaps >= abs(true) - 1e-12).mean())
+    broken = after.copy()
+    broken[0, 1] = broken[1, 0] = np.nan
+    assert np.isnan(_shared.change_of_spread(before, broken, sizes)["p"])
 
 
 def test_learning_rate_clusters(done):

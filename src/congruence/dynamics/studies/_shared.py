@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from congruence import figures, zoo
-from congruence.dynamics._relabelling import Floats, interval
-from congruence.dynamics.groups import GroupComparison, group_comparison
+from congruence.dynamics._relabelling import Contrast, Floats, interval, p_value, relabellings
+from congruence.dynamics.groups import PERMUTATIONS, GroupComparison, group_comparison
 from congruence.engine import run_comparison
 from congruence.errors import CongruenceWarning
 from congruence.measures import measure
@@ -124,3 +124,61 @@ def table_rows(found: GroupComparison, **about: Any) -> dict[str, list[Row]]:
 def _plain(table: Any) -> list[Row]:
     records: list[Row] = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     return records
+
+
+def pair_rows(found: GroupComparison, **about: Any) -> list[Row]:
+    """Return the distance of every pair of networks once: measure, layer, network, network_b and value.
+
+    Networks are named ``group/name``, so that any statistic of the comparison can be computed again from these rows.
+    """
+    names = found.dataset["network"].values.tolist()
+    once = list(zip(*(ends.tolist() for ends in np.triu_indices(len(names), 1)), strict=True))
+    rows: list[Row] = []
+    for measured in found.measures:
+        for layer in found.layers:
+            apart = found.dataset["apart"].sel(measure=measured, layer=layer).values
+            place = {**about, "measure": measured, "layer": layer}
+            rows += [
+                {**place, "network": names[i], "network_b": names[j], "value": float(apart[i, j])} for i, j in once
+            ]
+    return rows
+
+
+def apart_of(rows: Sequence[Row], groups: Sequence[str]) -> tuple[Floats, list[int]]:
+    """Return the distances in rows of pairs between the networks of some groups, and how many networks each group has.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of one measure and layer, as `pair_rows` makes them.
+    groups : sequence of str
+        Labels; the networks are returned in their order.
+    """
+    known = dict.fromkeys(name for row in rows for name in (row["network"], row["network_b"]))
+    members = [[name for name in known if name.rpartition("/")[0] == group] for group in groups]
+    place = {name: k for k, name in enumerate(name for names in members for name in names)}
+    apart = np.zeros((len(place), len(place)))
+    for row in rows:
+        if row["network"] in place and row["network_b"] in place:
+            i, j = place[row["network"]], place[row["network_b"]]
+            apart[i, j] = apart[j, i] = np.nan if row["value"] is None else row["value"]
+    return apart, [len(names) for names in members]
+
+
+def change_of_spread(before: Floats, after: Floats, sizes: Sequence[int]) -> Row:
+    """Return how much more the second group is spread out than the first after something than before it.
+
+    The contrast ``spread`` of ``after - before``, which are distances of the same networks, shape (networks, networks):
+    difference, its 95 % interval by leaving out one network at a time, and p over relabellings of the networks.
+    """
+    contrast, change = Contrast("spread", (0, 1)), np.asarray(after - before)
+    if np.isnan(change).any():
+        return dict.fromkeys(("difference", "low", "high", "p"), math.nan)
+    labels, exact = relabellings(sizes, PERMUTATIONS, 0)
+    first, second = (
+        block[np.triu_indices(len(block), 1)].mean()
+        for block in (change[: sizes[0], : sizes[0]], change[sizes[0] :, sizes[0] :])
+    )
+    low, high = interval(contrast, change, sizes)
+    p = p_value(contrast, change, sizes, labels, exact=exact)
+    return {"difference": float(second - first), "low": low, "high": high, "p": p}
