@@ -10,8 +10,10 @@ matplotlib.use("agg")
 
 from congruence import studies  # noqa: E402
 from congruence.dynamics.studies import (  # noqa: E402
+    _directions,
     depth_blocks,
     shared_subspace,
+    signal_noise_rnn,
     signal_noise_training,
     trained_untrained_datasets,
 )
@@ -61,7 +63,7 @@ def test_directions_are_followed_from_a_layer_that_keeps_some_and_changes_others
             return self
 
     series = Series({step: {"fc": Layer()} for step in Series.steps})
-    found = signal_noise_training.followed(settings, series, "fc")
+    found = _directions.followed(settings, series, "fc")
     at = {row["step"]: row for row in found["distances"]}
     assert set(at) == set(Series.steps)
     assert at[50]["stable"] == pytest.approx(0, abs=1e-9)
@@ -73,12 +75,12 @@ def test_directions_are_followed_from_a_layer_that_keeps_some_and_changes_others
     assert rho[2] < 0.6
 
 
-def signal_tables(last, unstable):
+def signal_tables(last, unstable, layers=("conv5", "conv8"), half=200):
     """Ten directions of two layers in three seeds, and where the stable and unstable ones end."""
-    of = [(seed, layer) for seed in range(3) for layer in ("conv5", "conv8")]
+    of = [(seed, layer) for seed in range(3) for layer in layers]
     return {
         "correlations": [
-            {"seed": seed, "layer": layer, "step": 200, "direction": k + 1, "correlation": 0.99 if k < 5 else last + 0.01 * seed}
+            {"seed": seed, "layer": layer, "step": half, "direction": k + 1, "correlation": 0.99 if k < 5 else last + 0.01 * seed}
             for seed, layer in of
             for k in range(10)
         ],
@@ -103,6 +105,28 @@ def test_signal_and_noise_are_judged_by_their_intervals(last, unstable, outcome)
     assert found.statistics["conv8 last"] == pytest.approx(last + 0.01)
     reach = 4.302653 * 0.01 / np.sqrt(3)  # the t quantile of two degrees of freedom
     assert found.statistics["conv8 gap_low"] == pytest.approx(unstable + 0.01 - 0.1 - reach, abs=1e-6)
+
+
+def test_signal_noise_rnn(done, monkeypatch, tmp_path):
+    monkeypatch.setenv("CONGRUENCE_DATA_DIR", str(tmp_path))  # without the Brown corpus
+    run = done("signal-noise-rnn")
+    (row,) = run.summary
+    assert (row["layer"], row["seeds"]) == ("lstm1", 2)
+    assert row["leading"] > 0.95 > row["last"]
+    assert row["unstable"] > row["stable"]
+    assert "Half way (nats per character of unseen text" in run.verdict.text
+    assert drawn(run) == {"correlations-lstm1.png", "distances-lstm1.png"}
+
+
+def test_recurrent_layers_are_judged_by_the_same_bounds():
+    study, settings = REGISTRY["signal-noise-rnn"], signal_noise_rnn.Settings(seeds=3)
+    assert (settings.layers, settings.early, settings.half) == (("lstm1", "lstm2"), 200, 1000)
+    tables = signal_tables(0.2, 0.5, settings.layers, settings.half)
+    tables["networks"] = [{"seed": seed, "half_loss": 2.0, "unseen_loss": 1.5} for seed in range(3)]
+    found = study.judge(settings, tables)
+    assert found.outcome == "reproduced"
+    assert "unseen text 2.000, at the end 1.500), over 3 seeds. lstm1: " in found.text
+    assert found.statistics["lstm2 last"] == pytest.approx(0.21)
 
 
 # ---- shared-subspace -------------------------------------------------------------------------------------------------
