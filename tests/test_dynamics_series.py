@@ -197,14 +197,95 @@ def diverging(folder, step):
 def test_a_run_that_diverged_says_where(tmp_path):
     series = diverging(tmp_path, 1)
     assert series.diverged == 1
+    assert series.finite == (0,)
     assert series.nonfinite == {step: {"4": 20} for step in (1, 2, 3)}
     assert "not finite from step 1 on" in repr(series)
-    with pytest.raises(DegenerateError, match="Nothing can be compared: svcca, 4 of 4 pairs failed.*3/4"):
-        series.convergence()
-    with pytest.warns(CongruenceWarning, match="failed_pairs: cka, 3 of 4 pairs failed, first 1/4 and 0/4"):
+    lost = r"diverged at step 1\. 3 of 4 states hold values that are not finite \(first: 1/4\)"
+    final = r"1 of the layers have no state at step 3, with which the others are compared \(first: 4\)"
+    instead = r"up to the last step before that with at=run\.finite, against=0\."
+    for compared in (series.convergence, series.against_final):
+        with pytest.raises(DegenerateError, match=f"Nothing can be compared: .*{lost}.*svcca failed for 4 of 4 pairs.*{final}.*{instead}"):  # fmt: skip
+            compared()
+    with pytest.warns(CongruenceWarning, match=f"diverged: .*{lost}, so that cka failed for 3 of 4 pairs.*{instead}"):
         found = series.convergence("cka", against=0)
     assert np.isnan(found.values[0, 1:]).all()
     assert found.values[0, 0] == pytest.approx(1)
+    with pytest.raises(
+        DegenerateError, match=r"Nothing can be compared: .*diverged at step 1\. .* with at=run\.finite\."
+    ):
+        series.velocity("procrustes")
+
+
+@pytest.fixture(scope="module")
+def diverged(tmp_path_factory):
+    """A run of six steps whose last layer is not finite from step 3 on, and the one below it from step 4 on."""
+    model, x = net(), torch.randn(20, 4, generator=torch.Generator().manual_seed(3))
+    recorder = Recorder(model, x, ["0", "2", "4"], every=1, out=tmp_path_factory.mktemp("lost") / "run.zarr")
+
+    def train():
+        for k in range(5):
+            model[0].weight += 0.1 * k
+            model[2].weight += 0.1 * torch.eye(5, 6) * k
+            if k == 3:
+                model[4].bias[:] = torch.nan
+            if k == 4:
+                model[2].bias[0] = torch.inf
+            recorder.step()
+        recorder.finish()
+
+    with torch.no_grad(), pytest.warns(CongruenceWarning, match="diverged"):
+        train()
+    return cg.open(recorder.path)
+
+
+def test_layers_that_have_no_final_state_are_named_with_the_step(diverged):
+    assert diverged.diverged == 3
+    assert diverged.finite == (0, 1, 2)
+    with pytest.warns(CongruenceWarning, match=r"diverged at step 3\. 5 of 18 states .*first: 3/4.*failed for 12 of 18 pairs\. 2 of the layers have no state at step 5.*first: 2.*against=2") as caught:  # fmt: skip
+        curve = diverged.convergence("cka")
+    assert len(caught) == 1
+    assert curve.attrs["diverged"] == 3
+    assert np.isfinite(curve.sel(layer="0")).all()
+    with pytest.warns(CongruenceWarning, match=r"run diverged at step 3, so that 2 of 3 layers have no time \(first: 2\). Take the curve up to the last finite step"):  # fmt: skip
+        times = dynamics.time_to(curve, of="way")
+    assert np.isfinite(times.values).tolist() == [True, False, False]
+    with pytest.raises(DegenerateError, match="have no order: .*The run diverged at step 3. Take the curve"):
+        dynamics.bottom_up(times)
+
+
+def test_up_to_the_last_finite_step_a_diverged_run_is_a_run(diverged):
+    last = diverged.finite[-1]
+    curve = diverged.convergence("cka:estimator=debiased", at=diverged.finite, against=last)
+    assert "diverged" not in curve.attrs
+    assert curve.sel(step=last).values == pytest.approx([1, 1, 1])
+    assert np.isfinite(dynamics.time_to(curve, of="way").values).all()
+    assert np.isfinite(dynamics.trajectories(diverged.distances("procrustes", at=diverged.finite))).all()
+
+
+def test_a_final_step_that_other_layers_lost_is_said(diverged):
+    with pytest.warns(CongruenceWarning, match="diverged at step 3. At step 5, with which the others are compared, layer 2 holds values that are not finite. .*against=2"):  # fmt: skip
+        curve = diverged.convergence("cka", layers="0")
+    assert np.isfinite(curve.values).all()
+    assert curve.attrs["diverged"] == 3
+
+
+def test_paths_and_speeds_of_a_diverged_run_name_the_step(diverged):
+    with pytest.warns(
+        CongruenceWarning, match="diverged at step 3. 5 of 18 states .*procrustes failed for 5 of 15 pairs"
+    ):
+        speed = diverged.velocity("procrustes")
+    assert np.isfinite(speed.values).sum() == 10
+    with pytest.warns(CongruenceWarning, match="diverged at step 3"):
+        distances = diverged.distances("procrustes")
+    with pytest.raises(
+        DegenerateError, match="distances are missing. The run diverged at step 3: take distances before"
+    ):
+        dynamics.trajectories(distances)
+
+
+def test_a_run_without_a_finite_step_has_nothing_to_compare_with(tmp_path):
+    with pytest.raises(DegenerateError, match="diverged at step 0.*No recorded step is finite: record again"):
+        diverging(tmp_path, 0).convergence("cka")
 
 
 def test_caveats_are_said_once_for_all_layers(tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from congruence.errors import DegenerateError, ParameterError, ShapeError, UnknownNameError
+from congruence.errors import Caveat, CongruenceWarning, DegenerateError, ParameterError, ShapeError, UnknownNameError
 from congruence.validate import closest
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def time_to(curve: xr.DataArray, fraction: float = 0.9, of: Of = "final") -> xr.
         If `fraction` is out of range, or `of` does not fit the measure.
     ShapeError
         If the curve has other dimensions, or fewer than two steps.
+
+    Warns
+    -----
+    CongruenceWarning
+        If layers have no time because the run diverged (``diverged``).
     """
     if not 0 < fraction < 1:
         message = f"fraction must be between 0 and 1; got {fraction!r}."
@@ -68,7 +74,21 @@ def time_to(curve: xr.DataArray, fraction: float = 0.9, of: Of = "final") -> xr.
     times = [_crossing(row, steps, fraction, of) for row in values]
     found = curve.isel(step=0, drop=True).transpose("layer").copy(data=np.array(times)).rename("time")
     found.attrs = {"fraction": fraction, "of": of, "measure": curve.attrs.get("measure"), "units": "steps"}
+    lost = [str(name) for name, row in zip(found["layer"].values, values, strict=True) if not math.isfinite(row[-1])]
+    if "diverged" in curve.attrs:
+        found.attrs["diverged"] = curve.attrs["diverged"]
+        if lost:
+            text = f"{_diverged(found)}, so that {len(lost)} of {len(values)} layers have no time (first: {lost[0]}). {_INSTEAD}"
+            warnings.warn(CongruenceWarning(Caveat("diverged", text)), stacklevel=2)
     return found
+
+
+_INSTEAD = "Take the curve up to the last finite step: run.convergence(..., at=run.finite, against=run.finite[-1])."
+
+
+def _diverged(times: xr.DataArray) -> str:
+    """Return that the run diverged, in words."""
+    return f"The run diverged at step {times.attrs['diverged']}"
 
 
 def _crossing(values: Numbers, steps: Numbers, fraction: float, of: Of) -> float:
@@ -172,7 +192,7 @@ def bottom_up(
     UnknownNameError
         If a layer is missing from a run.
     DegenerateError
-        If a run has fewer than two layers with a time, or all its times are equal.
+        If a run has fewer than two layers with a time, such as one that diverged, or all its times are equal.
     """
     listed = [times] if not isinstance(times, Sequence) else list(times)
     if not listed:
@@ -215,7 +235,7 @@ def depth_test(
     """
     generator = np.random.default_rng(seed)
     columns = [_finite(run, layers) for run in runs]
-    ranks = [_standard_ranks(column, layers) for column in columns]
+    ranks = [_standard_ranks(column, layers, run) for column, run in zip(columns, runs, strict=True)]
     observed = np.array([float(depth @ value) for depth, value in ranks])
     p, exact = _share(ranks, float(observed.mean()), relabellings, generator)
     low, high = math.nan, math.nan
@@ -239,14 +259,19 @@ def _finite(run: xr.DataArray, layers: Sequence[str]) -> Numbers:
     return np.asarray(run.sel(layer=list(layers)).values, dtype=float)
 
 
-def _standard_ranks(values: Numbers, layers: Sequence[str]) -> tuple[Numbers, Numbers]:
+def _standard_ranks(values: Numbers, layers: Sequence[str], run: xr.DataArray) -> tuple[Numbers, Numbers]:
     """Return ranks of depth and of the numbers, centred and of length one: their product is Spearman's correlation."""
     from scipy import stats
 
     kept = np.flatnonzero(np.isfinite(values))
     if kept.size < 2 or np.unique(values[kept]).size < 2:
         shown = ", ".join(f"{name} {value:g}" for name, value in zip(layers, values, strict=True))
-        message = f"Layers that all have the same time, or none, have no order: {shown}. Record more often, or choose another fraction."
+        remedy = (
+            f"{_diverged(run)}. {_INSTEAD}"
+            if "diverged" in run.attrs
+            else "Record more often, or choose another fraction."
+        )
+        message = f"Layers that all have the same time, or none, have no order: {shown}. {remedy}"
         raise DegenerateError(message)
     return _standard(np.arange(kept.size, dtype=float)), _standard(stats.rankdata(values[kept]))
 

@@ -56,9 +56,7 @@ def trajectories(distances: xr.DataArray, axes: int = 2) -> xr.DataArray:
         message = f"axes must be at least 1 and less than the {m} states; got {axes!r}."
         raise ParameterError(message)
     if not np.isfinite(values).all():
-        message = (
-            f"{int(np.sum(~np.isfinite(values)))} of {m * m} distances are missing. Leave out the states that failed."
-        )
+        message = f"{int(np.sum(~np.isfinite(values)))} of {m * m} distances are missing. {_leave_out(distances)}"
         raise DegenerateError(message)
     squared = ((values + values.T) / 2) ** 2
     centred = squared - squared.mean(axis=0) - squared.mean(axis=1, keepdims=True) + squared.mean()
@@ -74,3 +72,11 @@ def trajectories(distances: xr.DataArray, axes: int = 2) -> xr.DataArray:
     kept = {name: where for name, where in distances.coords.items() if where.dims == (state,)}
     about = {"explained": (np.abs(eigenvalues[:axes]) / total).tolist(), "measure": distances.attrs.get("measure")}
     return xr.DataArray(places, kept | {"axis": np.arange(axes)}, (state, "axis"), attrs=about)
+
+
+def _leave_out(distances: xr.DataArray) -> str:
+    """Return what to do about missing distances."""
+    step = distances.attrs.get("diverged")
+    if step is None:
+        return "Leave out the states that failed."
+    return f"The run diverged at step {step}: take distances before that, run.distances(..., at=run.finite)."

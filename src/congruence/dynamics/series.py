@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from congruence import steps as _steps
+from congruence.dynamics._failures import report, state_name
 from congruence.engine import run_comparison
 from congruence.engine.job import is_large
-from congruence.errors import Caveat, CongruenceWarning, DegenerateError, ParameterError, StoreError, UnknownNameError
+from congruence.errors import ParameterError, StoreError, UnknownNameError
 from congruence.measures import Measure, measure
 from congruence.representation import Ids, Source
 from congruence.results import Comparison
-from congruence.results.summary import warn_of
 from congruence.store import Activations, defer_layer, runs
 from congruence.validate import closest
 
@@ -89,6 +88,11 @@ class CheckpointSeries(Mapping[int, Activations]):
         """The first step with values that are not finite; None if there is none."""
         return min(self.nonfinite, default=None)
 
+    @property
+    def finite(self) -> tuple[int, ...]:
+        """The recorded steps before the run diverged: all, if it did not."""
+        return self.steps if self.diverged is None else tuple(step for step in self.steps if step < self.diverged)
+
     def __getitem__(self, step: int) -> Activations:
         if step not in self.steps:
             message = f"{self.path} has no step {step}. {closest(str(step), map(str, self.steps))}"
@@ -149,12 +153,14 @@ class CheckpointSeries(Mapping[int, Activations]):
         Raises
         ------
         DegenerateError
-            If nothing can be compared, as in a run whose last state is not finite.
+            If nothing can be compared, as in a run that diverged and so has no final state: up to the last finite step
+            there is one, ``at=run.finite, against=run.finite[-1]``.
 
         Warns
         -----
         CongruenceWarning
-            For every reason to read the values with care, and for pairs that failed (``failed_pairs``).
+            For every reason to read the values with care, for states that are not finite (``diverged``, with the step;
+            it is kept in ``attrs``, too), and for other pairs that failed (``failed_pairs``).
 
         References
         ----------
@@ -165,9 +171,9 @@ class CheckpointSeries(Mapping[int, Activations]):
             self._compared([(t, layer) for t in times], [(final, layer)], chosen, steps, memory, executor)
             for layer in names
         ]
-        _warn(results)
+        known = report(self, results, names, times, final)
         values = np.stack([result.matrix(chosen).values[:, 0] for result in results])
-        return _labelled(values, {"layer": list(names), "step": list(times)}, chosen, against=final)
+        return _labelled(values, {"layer": list(names), "step": list(times)}, chosen, against=final, **known)
 
     def against_final(
         self,
@@ -195,7 +201,8 @@ class CheckpointSeries(Mapping[int, Activations]):
         Raises
         ------
         DegenerateError
-            If nothing can be compared, as in a run whose last state is not finite.
+            If nothing can be compared, as in a run that diverged and so has no final state: up to the last finite step
+            there is one, ``at=run.finite, against=run.finite[-1]``.
 
         References
         ----------
@@ -204,10 +211,10 @@ class CheckpointSeries(Mapping[int, Activations]):
         chosen, names, times, final = self._asked(measure, layers, at, against)
         states = [(t, layer) for t in times for layer in names]
         result = self._compared(states, [(final, layer) for layer in names], chosen, steps, memory, executor)
-        _warn([result])
+        known = report(self, [result], names, times, final)
         values = result.matrix(chosen).values.reshape(len(times), len(names), len(names))
         coordinates = {"step": list(times), "layer": list(names), "final_layer": list(names)}
-        return _labelled(values, coordinates, chosen, against=final)
+        return _labelled(values, coordinates, chosen, against=final, **known)
 
     def velocity(
         self,
@@ -246,16 +253,18 @@ class CheckpointSeries(Mapping[int, Activations]):
         results = []
         for layer in names:
             states = [(t, layer) for t in times]
-            pairs = [(_name(*first), _name(*second)) for first, second in zip(states, states[1:], strict=False)]
+            pairs = [
+                (state_name(*first), state_name(*second)) for first, second in zip(states, states[1:], strict=False)
+            ]
             results.append(self._compared(states, None, chosen, steps, memory, executor, pairs=pairs))
-        _warn(results)
+        known = report(self, results, names, times)
         if chosen.info.orientation == "similarity":
             results = [result.as_distance("one_minus") for result in results]
         spans = np.diff(np.asarray(times, dtype=float))
         values = np.stack([np.diagonal(result.matrix(chosen).values, offset=1) / spans for result in results])
         label = next(iter(results[0].infos))
         coordinates = {"layer": list(names), "step": list(times[1:]), "since": ("step", list(times[:-1]))}
-        found = _labelled(values, coordinates, chosen, per="update", orientation="distance", measure=label)
+        found = _labelled(values, coordinates, chosen, per="update", orientation="distance", measure=label, **known)
         return found.rename(label)
 
     def distances(
@@ -293,15 +302,15 @@ class CheckpointSeries(Mapping[int, Activations]):
             raise ParameterError(message)
         states = [(t, layer) for layer in names for t in times]
         result = self._compared(states, None, chosen, steps, memory, executor)
-        _warn([result])
-        labels = [_name(*state) for state in states]
+        known = report(self, [result], names, times)
+        labels = [state_name(*state) for state in states]
         coordinates = {
             "state": labels,
             "other": labels,
             "step": ("state", [t for t, _ in states]),
             "layer": ("state", [layer for _, layer in states]),
         }
-        return _labelled(result.matrix(chosen).values, coordinates, chosen, is_metric=chosen.info.is_metric)
+        return _labelled(result.matrix(chosen).values, coordinates, chosen, is_metric=chosen.info.is_metric, **known)
 
     # ---- how ---------------------------------------------------------------------------------------------------------
 
@@ -345,12 +354,8 @@ class CheckpointSeries(Mapping[int, Activations]):
     def _source(self, step: int, layer: str, steps: _steps.StepSpec, *, on_disk: bool) -> Source:
         store = self[step]
         if on_disk and _reads_in_parts(store, layer, steps):
-            return dataclasses.replace(defer_layer(store, layer, steps), name=_name(step, layer))
-        return dataclasses.replace(store[layer].matrix(steps), name=_name(step, layer))
-
-
-def _name(step: int, layer: str) -> str:
-    return f"{step}/{layer}"
+            return dataclasses.replace(defer_layer(store, layer, steps), name=state_name(step, layer))
+        return dataclasses.replace(store[layer].matrix(steps), name=state_name(step, layer))
 
 
 def _reads_in_parts(store: Activations, layer: str, steps: _steps.StepSpec) -> bool:
@@ -362,22 +367,6 @@ def _reads_in_parts(store: Activations, layer: str, steps: _steps.StepSpec) -> b
     except ParameterError:
         return False
     return True
-
-
-def _warn(results: Sequence[Comparison]) -> None:
-    """Warn of caveats and of pairs that failed; if all did, raise."""
-    failures = [row for result in results for row in result.failures().itertuples()]
-    total = sum(int((result.dataset["status"] != "skipped").sum()) for result in results)
-    if failures:
-        first = failures[0]
-        text = (
-            f"{first.measure}, {len(failures)} of {total} pairs failed, first {first.a} and {first.b}: {first.reason}"
-        )
-        if len(failures) == total:
-            message = f"Nothing can be compared: {text}"
-            raise DegenerateError(message)
-        warnings.warn(CongruenceWarning(Caveat("failed_pairs", text)), stacklevel=3)
-    warn_of([], *results, stacklevel=4)
 
 
 def _labelled(values: Any, coordinates: dict[str, Any], chosen: Measure[Any], **attributes: Any) -> xr.DataArray:
