@@ -16,6 +16,7 @@ import congruence  # noqa: E402
 from congruence import studies  # noqa: E402
 from congruence.dynamics.studies import (  # noqa: E402
     _shared,
+    learning_rate_clusters,
     memorise_generalise,
     signal_noise_toy,
     svcca_directions,
@@ -44,6 +45,11 @@ def done(tmp_path_factory):
 
 def figures_of(run):
     return {path.name for path in (run.folder / "figures").glob("*.png")}
+
+
+def table_of(run, name):
+    with (run.folder / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_signal_noise_toy(done):
@@ -129,8 +135,8 @@ def test_the_outputs_of_memorising_networks_have_a_finding_of_their_own(done):
 @pytest.mark.parametrize("layer", ["hidden2", "softmax"])
 def test_an_exact_p_follows_from_the_table_of_pairs(done, layer):
     run = done("memorise-generalise")
-    with (run.folder / "pairs.csv").open(encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if (r["split"], r["layer"], r["measure"]) == ("test", layer, "cka:estimator=debiased|one_minus")]  # fmt: skip
+    wanted = ("test", layer, "cka:estimator=debiased|one_minus")
+    rows = [r for r in table_of(run, "pairs") if (r["split"], r["layer"], r["measure"]) == wanted]
     assert len(rows) == 12 * 11 / 2
     value = {frozenset((r["network"], r["network_b"])): float(r["value"]) for r in rows}
     networks = [f"{group}/seed-{k}" for group in ("generalising", "memorising") for k in range(4)]
@@ -230,17 +236,114 @@ def test_learning_rate_clusters(done):
     assert all(row["count"] == 2 for row in run.summary)
     assert all(-1 <= row["agreement"] <= 1 and 0 < row["p"] <= 1 for row in run.summary)
     assert run.verdict.statistics["cka:estimator=debiased separation_low"] > 0  # the rates differ, clusters or not
-    assert len(figures_of(run)) == 4
+    assert len(figures_of(run)) == 5
+
+
+def test_clusters_of_learning_rates_are_compared_with_clusters_of_robustness(done):
+    run = done("learning-rate-clusters")
+    names = ("ablation", "robustness", "assigned", "robust_clusters", "networks", "pairs")
+    table = {name: table_of(run, name) for name in names}
+    assert len(table["pairs"]) == 2 * 20 * 19 / 2
+    first = {row["network"]: float(row["accuracy"]) for row in table["ablation"] if float(row["ablated"]) == 0}
+    known = {
+        f"{float(row['learning_rate']):.3g}/seed-{row['seed']}": float(row["train_accuracy"])
+        for row in table["networks"]
+    }
+    assert first == pytest.approx(known)  # nothing ablated: the accuracy of the network as it is
+    last = [float(row["accuracy"]) for row in table["ablation"] if float(row["ablated"]) == 1]
+    assert max(last) < 0.15  # the bias alone: one class of ten
+    for row in table["robustness"]:
+        curve = [float(r["accuracy"]) for r in table["ablation"] if r["network"] == row["network"]]
+        area = (sum(curve) - (curve[0] + curve[-1]) / 2) / (len(curve) - 1)  # trapezoids of one width
+        assert float(row["area"]) == pytest.approx(area)
+        assert float(row["kept"]) == pytest.approx(area / curve[0])
+    line = run.summary[0]
+    part, robust = ({r["network"]: r["cluster"] for r in rows if r["method"] == line["method"] and r.get("measure", line["measure"]) == line["measure"]} for rows in (table["assigned"], table["robust_clusters"]))  # fmt: skip
+    areas = {r["network"]: float(r["area"]) for r in table["robustness"]}
+    grand = statistics.fmean(areas.values())
+    between = sum(statistics.fmean(areas[m] for m in part if part[m] == part[n]) ** 2 - 2 * grand * statistics.fmean(areas[m] for m in part if part[m] == part[n]) + grand**2 for n in part)  # fmt: skip
+    assert line["eta"] == pytest.approx(between / sum((a - grand) ** 2 for a in areas.values()))
+    from sklearn.metrics import adjusted_rand_score
+
+    assert line["robust_agreement"] == pytest.approx(
+        adjusted_rand_score(list(part.values()), [robust[n] for n in part])
+    )
+    assert "Robustness to ablation of that layer, no part of this verdict" in run.verdict.text
+
+
+def cluster_tables(cluster_row):
+    """Two clusters by distance, which are the learning rates, and two by robustness."""
+    names = [f"{rate}/seed-{k}" for rate in ("0.01", "0.1") for k in range(6)]
+    test = {"measure": "cka", "contrast": "separation", "difference": 0.1, "low": 0.0, "high": 0.2, "p": 0.01}
+    about = [
+        {"network": name, "learning_rate": name.partition("/")[0], "cluster": k // 6} for k, name in enumerate(names)
+    ]
+    rows = [{**one, "area": 0.5 + 0.2 * one["cluster"] + 0.01 * (k % 3), "kept": 0.5 + 0.01 * (k % 3)} for k, one in enumerate(about)]  # fmt: skip
+    return {
+        "clusters": [{"measure": "cka", **cluster_row}],
+        "tests": [test],
+        "robustness": rows,
+        "assigned": [{"measure": "cka", "method": "average", **one} for one in about],
+        "robust_clusters": [{"method": "average", **one} for one in about],
+        "robust_stability": [{"method": "average", "stability": 1.0, "stability_low": 1.0, "stability_high": 1.0, "silhouette": 0.5}],
+    }  # fmt: skip
 
 
 def test_learning_rate_clusters_are_judged_by_their_numbers():
     study = studies.study("learning-rate-clusters")
     settings = study.tiers["quick"].settings
     common = {"stability": 1.0, "stability_low": 1.0, "stability_high": 1.0, "silhouette": 0.5, "method": "average"}
-    test = {"measure": "cka", "contrast": "separation", "difference": 0.1, "low": 0.0, "high": 0.2, "p": 0.01}
     for agreement, p, outcome in ((0.95, 0.001, "reproduced"), (0.3, 0.001, "differs"), (0.3, 0.2, "not reproduced")):
-        rows = [{"measure": "cka", "agreement": agreement, "p": p, **common}]
-        assert study.judge(settings, {"clusters": rows, "tests": [test]}).outcome == outcome
+        found = study.judge(settings, cluster_tables({"agreement": agreement, "p": p, **common}))
+        assert found.outcome == outcome
+    assert (
+        found.statistics["robustness average agreement"]
+        == found.statistics["robustness cka average robust_agreement"]
+        == 1
+    )
+    assert found.statistics["robustness cka average robust_p"] < 0.02  # 2 / 924, of 200 draws
+    assert found.statistics["robustness area learning rate eta"] > 0.98
+    assert found.statistics["robustness area learning rate eta_low"] > 0.9
+    assert found.statistics["robustness kept learning rate eta"] == pytest.approx(0, abs=1e-12)  # the same in both
+    assert found.statistics["robustness kept learning rate eta_p"] > 0.9
+
+
+def test_neurons_are_ablated_as_in_the_network_itself():
+    import torch
+
+    from congruence.zoo.networks.perceptron import perceptron
+
+    torch.manual_seed(0)
+    model = perceptron((1, 3, 3), 4, 7, 2, "relu").double()
+    inputs, labels = torch.randn(50, 1, 3, 3, dtype=torch.float64), np.arange(50) % 4
+    with torch.no_grad():
+        hidden = model[:3](inputs).numpy()
+        orders, counts = np.array([[6, 0, 3, 1, 2, 5, 4], [0, 1, 2, 3, 4, 5, 6]]), [0, 2, 3, 7]
+        found = learning_rate_clusters.ablation_curves(
+            hidden, model.logits.weight.numpy(), model.logits.bias.numpy(), labels, orders, counts
+        )
+        assert found.shape == (2, 4)
+        for order, row in zip(orders, found, strict=True):
+            for count, accuracy in zip(counts, row, strict=True):
+                gone = order[:count].copy()
+                handle = model.hidden2.register_forward_hook(
+                    lambda _m, _i, out, g=gone: out.index_fill(1, torch.from_numpy(g), 0)
+                )
+                assert accuracy == (model(inputs).argmax(1).numpy() == labels).mean()
+                handle.remove()
+
+
+def test_the_explained_share_is_that_of_an_analysis_of_variance():
+    from scipy.stats import f_oneway
+
+    rng = np.random.default_rng(3)
+    values, parts = rng.normal(size=30), np.repeat(["a", "b", "c"], [5, 10, 15])
+    values[parts == "c"] += 1
+    found = learning_rate_clusters.explained_share(values.tolist(), parts.tolist(), 500)
+    ratio, p = f_oneway(*(values[parts == part] for part in "abc"))
+    assert found["eta"] == pytest.approx(2 * ratio / (2 * ratio + 27))  # F = (eta / 2) / ((1 - eta) / 27)
+    assert found["eta_p"] == pytest.approx(p, abs=0.03)  # normal numbers: the F test holds, too; 500 draws
+    assert found["eta_low"] < found["eta"] < found["eta_high"]
 
 
 def test_svcca_directions(done):

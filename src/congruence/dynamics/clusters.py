@@ -114,6 +114,25 @@ def cluster_networks(
     return Clusters(assigned, wanted, _silhouette(apart, assigned), float(np.mean(stable)), float(low), float(high), agreement, p)  # fmt: skip
 
 
+def agreement(
+    labels: Sequence[Any], assigned: Sequence[Any], *, permutations: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return how well two partitions of networks agree: the adjusted Rand index, and its p.
+
+    Parameters
+    ----------
+    labels, assigned : sequence, shape (networks,)
+        Part of each network in either partition.
+    permutations, seed : int
+        Relabellings of the networks, and the seed of their draw; p is the share that agree at least as well, the true
+        one counted.
+    """
+    metrics = require_extra("sklearn.metrics", "bench", "Comparing clusters")
+    first, second = (np.unique(np.asarray(parts), return_inverse=True)[1] for parts in (labels, assigned))
+    p = _chance_of_agreement(first, second, permutations, np.random.default_rng(seed))
+    return float(metrics.adjusted_rand_score(labels, assigned)), p
+
+
 def _assign(apart: Floats, count: int, method: Method) -> Integers:
     """Return the cluster of each network."""
     cluster = require_extra("sklearn.cluster", "bench", "Clustering")
