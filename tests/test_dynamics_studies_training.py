@@ -28,7 +28,7 @@ def curves(order):
     steps = range(0, 50, 10)
     return {
         "curves": [
-            {"seed": seed, "measure": "cka", "layer": f"layer{k}", "step": step, "similarity": min(1.0, 0.5 + 0.4 * step / reached)}
+            {"seed": seed, "measure": "cka", "orientation": "similarity", "layer": f"layer{k}", "step": step, "value": min(1.0, 0.5 + 0.4 * step / reached)}
             for seed in range(3)
             for k, reached in enumerate(order)
             for step in steps
@@ -44,7 +44,7 @@ def test_the_verdict_on_bottom_up_follows_from_the_curves(order, outcome, correl
     study, settings = REGISTRY["bottom-up-cnn"], bottom_up_cnn.Settings(seeds=3, measures=("cka",))
     lines = study.summarise(settings, curves(order))
     hidden = [line for line in lines if line["layers"] == "hidden"]
-    assert [line["correlation"] for line in hidden] == pytest.approx([correlation, correlation])
+    assert [line["value"] for line in hidden] == pytest.approx([correlation, correlation])
     assert hidden[0]["p"] == pytest.approx((1 / 6) ** 3 if correlation > 0 else 1)  # of 3! orders, in three seeds
     assert study.judge(settings, curves(order)).outcome == outcome
 
@@ -92,7 +92,9 @@ def test_the_brown_corpus_is_read_where_it_is_installed(brown):
     assert _prose.prose("brown") == 'The jury said, " no evidence ".\nIt is 1\\/2 (or less);'
     assert _prose.pieces(2) == ["brown-seed-0", "brown-seed-1"]
     assert _prose.parsed("brown-seed-1") == ("brown", 1)
-    assert REGISTRY["bottom-up-rnn"].pieces(REGISTRY["bottom-up-rnn"].tier("quick").settings)[0] == "brown-seed-0"
+    assert (
+        REGISTRY["bottom-up-rnn"].pieces(REGISTRY["bottom-up-rnn"].tier("quick").settings)[0] == "2-layers-brown-seed-0"
+    )
 
 
 def test_without_it_the_prose_is_pythons(tmp_path, monkeypatch):

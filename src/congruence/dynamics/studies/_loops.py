@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from congruence import zoo
+from congruence.dynamics._paired import state_measure
 from congruence.dynamics.convergence import BottomUp, bottom_up, time_to
 from congruence.dynamics.recorder import Recorder
 from congruence.dynamics.series import CheckpointSeries
@@ -24,6 +25,9 @@ from congruence.errors import CongruenceWarning
 from congruence.studies import Row, Tables
 from congruence.zoo.building import initial_network
 from congruence.zoo.evaluation import evaluate
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Before = Callable[[int], None]
 LENGTH = 20
@@ -191,31 +195,38 @@ def recorded_curves(
     steps: str | None,
     measures: Sequence[str],
 ) -> list[Row]:
-    """Record a training and return the convergence of every layer: rows of measure, layer, step, value."""
+    """Record a training and return the convergence of every layer: rows of measure, orientation, layer, step, value.
+
+    A measure may also be ``"cosine"`` or ``"euclidean"``, as in `time_similarity`: features stay the same over a training.
+    """
     with recorded(model, training, probe, layers, every=every, steps=steps) as series:
         rows: list[Row] = []
         for label in measures:
-            curve = series.convergence(label)
+            chosen = state_measure(label)
+            curve, orientation = series.convergence(chosen), chosen.info.orientation
             rows += [
-                {"measure": label, "layer": str(name), "step": int(step), "similarity": float(curve.sel(layer=name, step=step))}
+                {"measure": label, "orientation": orientation, "layer": str(name), "step": int(step), "value": float(curve.sel(layer=name, step=step))}
                 for name in curve["layer"].values
                 for step in curve["step"].values
             ]  # fmt: skip
     return rows
 
 
-def bottom_up_tests(tables: Tables, label: str, fraction: float, of: Any) -> BottomUp:
-    """Return the bottom-up statistic of one measure over the seeds in the table of curves."""
+def curves_of(tables: Tables, label: str) -> list[xr.DataArray]:
+    """Return the curves of one measure in the table of curves, one array of shape (layer, step) a seed."""
     import xarray as xr
 
-    times = []
+    found = []
     for seed in dict.fromkeys(row["seed"] for row in tables["curves"]):
         rows = [row for row in tables["curves"] if (row["seed"], row["measure"]) == (seed, label)]
         layers = list(dict.fromkeys(row["layer"] for row in rows))
         steps = list(dict.fromkeys(row["step"] for row in rows))
-        values = np.array([np.nan if row["similarity"] is None else row["similarity"] for row in rows], dtype=float)
-        curve = xr.DataArray(
-            values.reshape(len(layers), len(steps)), {"layer": layers, "step": steps}, ("layer", "step"), name=label
-        )
-        times.append(time_to(curve, fraction, of))
-    return bottom_up(times)
+        values = np.array([np.nan if row["value"] is None else row["value"] for row in rows], dtype=float)
+        values, about = values.reshape(len(layers), len(steps)), {"orientation": rows[0]["orientation"]}
+        found.append(xr.DataArray(values, {"layer": layers, "step": steps}, ("layer", "step"), name=label, attrs=about))
+    return found
+
+
+def bottom_up_tests(tables: Tables, label: str, fraction: float, of: Any) -> BottomUp:
+    """Return the bottom-up statistic of one measure over the seeds in the table of curves."""
+    return bottom_up([time_to(curve, fraction, of) for curve in curves_of(tables, label)])
