@@ -20,6 +20,7 @@ from congruence.dynamics.studies import (  # noqa: E402
     memorise_generalise,
     signal_noise_toy,
     svcca_directions,
+    width_convergence,
 )
 
 
@@ -396,4 +397,91 @@ def test_width_convergence(done):
         assert run.verdict.statistics[f"{label} untrained"] == pytest.approx(wide["untrained"] - narrow["untrained"])
         assert narrow["trained_low"] < narrow["trained"] < narrow["trained_high"]
         assert narrow["test_accuracy"] > 0.3  # chance is 0.1
-    assert figures_of(run) == {"width-0.png", "width-1.png"}
+    assert figures_of(run) == {"width.png"}
+
+
+def test_a_fall_more_than_before_training_follows_from_the_table_of_pairs(done):
+    run = done("width-convergence")
+    label = "cca|one_minus"
+    rows = [r for r in table_of(run, "pairs") if (r["measure"], r["layer"]) == (label, "hidden2")]
+    assert len(rows) == 2 * 8 * 7 / 2
+    change = {}
+    for kind, sign in (("trained", 1), ("untrained", -1)):
+        for width in ("8", "32"):
+            own = [float(r["value"]) for r in rows if r["networks"] == kind and {r[end].partition("/")[0] for end in ("network", "network_b")} == {width}]  # fmt: skip
+            change[width] = change.get(width, 0) + sign * statistics.fmean(own)
+    found = run.verdict.statistics
+    assert found[f"{label} excess difference"] == pytest.approx(change["32"] - change["8"])
+    assert found[f"{label} excess difference"] == pytest.approx(
+        found[f"{label} difference"] - found[f"{label} untrained"]
+    )
+    assert found[f"{label} excess low"] < found[f"{label} excess difference"] < found[f"{label} excess high"]
+    assert found[f"{label} excess p"] >= 2 / 70
+
+
+def groups_of_networks(seed):
+    """Distances and accuracies of five groups of four networks that go together, with noise."""
+    rng = np.random.default_rng(seed)
+    apart, accuracy = [], []
+    for k in range(5):
+        one = np.triu(0.9 - 0.1 * k + 0.1 * rng.normal(size=(4, 4)), 1)
+        apart.append(one + one.T)
+        accuracy.append(0.2 * k + 0.05 * rng.normal(size=4))
+    return apart, accuracy
+
+
+def test_the_correlation_with_accuracy_has_an_interval_over_networks_and_p_over_orders():
+    apart, accuracy = groups_of_networks(0)
+    found = width_convergence.correlation(apart, accuracy)
+
+    def mean(one, kept):
+        return statistics.fmean(one[i, j] for i, j in itertools.combinations(kept, 2))
+
+    def r(out=(None, None)):
+        kept = [[i for i in range(4) if (k, i) != out] for k in range(5)]
+        distances = [mean(one, some) for one, some in zip(apart, kept, strict=True)]
+        return distances, [one[some].mean() for one, some in zip(accuracy, kept, strict=True)]
+
+    distances, reached = r()
+    assert found["r"] == pytest.approx(np.corrcoef(distances, reached)[0, 1])
+    z = [[np.arctanh(np.corrcoef(*r((k, i)))[0, 1]) for i in range(4)] for k in range(5)]
+    reach = 3.182446 * np.sqrt(
+        sum(3 / 4 * ((np.array(one) - np.mean(one)) ** 2).sum() for one in z)
+    )  # t, three degrees
+    ends = np.tanh(np.arctanh(found["r"]) + np.array([-reach, reach]))
+    assert (found["low"], found["high"]) == pytest.approx(ends, rel=1e-5)
+    strength = [abs(np.corrcoef(distances, order)[0, 1]) for order in itertools.permutations(reached)]
+    assert found["p"] == pytest.approx(np.mean(np.array(strength) >= abs(found["r"]) - 1e-12))
+
+
+def width_tables(settings, fall, before):
+    """Networks whose distance falls with the width by some amount, after and before training."""
+    rng = np.random.default_rng(0)
+    tables = {"distances": [], "tests": [], "pairs": [], "networks": []}
+    for kind, amount in (("trained", fall), ("untrained", before)):
+        for k, width in enumerate(settings.widths):
+            middle = 0.8 - amount * k / (len(settings.widths) - 1)
+            values = [middle + 0.01 * rng.normal() for _ in range(10)]
+            same = {"networks": kind, "measure": "cca", "layer": "conv8"}
+            pairs = itertools.combinations([f"{width}/seed-{s}" for s in range(5)], 2)
+            tables["pairs"] += [{**same, "network": a, "network_b": b, "value": v} for (a, b), v in zip(pairs, values, strict=True)]  # fmt: skip
+            tables["distances"].append(
+                {**same, "width": width, "distance": statistics.fmean(values), "low": 0, "high": 1}
+            )
+        tables["tests"].append({**same, "contrast": "spread: 48 - 4", "difference": -fall, "low": -fall - 0.05, "high": 0.05 - fall, "p": 0.01})  # fmt: skip
+    tables["networks"] = [{"width": width, "seed": s, "test_accuracy": 0.2 + 0.1 * k + 0.01 * rng.normal()} for k, width in enumerate(settings.widths) for s in range(5)]  # fmt: skip
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("fall", "before", "outcome"),
+    [(0.4, 0.1, "reproduced"), (0.4, 0.4, "differs"), (0.0, 0.0, "not reproduced"), (0.0, -0.3, "not reproduced")],
+)
+def test_width_is_judged_by_the_fall_and_how_much_of_it_training_made(fall, before, outcome):
+    settings = width_convergence.Settings()
+    found = studies.study("width-convergence").judge(settings, width_tables(settings, fall, before))
+    assert found.outcome == outcome
+    assert found.statistics["cca excess difference"] == pytest.approx(before - fall, abs=0.03)
+    if fall:
+        assert found.statistics["cca trained correlation r"] < -0.99
+        assert found.statistics["cca trained correlation p"] == pytest.approx(2 / 40320, rel=2)  # this order, or nearly
