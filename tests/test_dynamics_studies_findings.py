@@ -11,6 +11,7 @@ matplotlib.use("agg")
 from congruence import studies  # noqa: E402
 from congruence.dynamics.studies import (  # noqa: E402
     _directions,
+    _shared,
     depth_blocks,
     shared_subspace,
     signal_noise_rnn,
@@ -43,7 +44,29 @@ def test_signal_noise_training(done):
     assert row["gap"] == pytest.approx(row["unstable"] - row["stable"])
     assert row["unstable"] > row["stable"]
     assert "Half way (test accuracy" in run.verdict.text
+    ends = [row[f"{name}{end}"] for name in ("leading", "last", "stable", "unstable") for end in ("_low", "_high")]
+    assert min(ends) == 0  # two seeds: a t interval of that is wider than the range
+    assert max(ends) == 1
+    assert row["gap_high"] <= 1
     assert drawn(run) == {"correlations-hidden2.png", "distances-hidden2.png"}
+
+
+def test_an_interval_is_cut_to_the_range_of_the_numbers():
+    values = np.array([0.7, 0.9, 1.0])
+    mean, low, high = _shared.mean_interval(values)
+    reach = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # the t quantile of two degrees of freedom
+    assert (mean, low, high) == pytest.approx((2.6 / 3, 2.6 / 3 - reach, 2.6 / 3 + reach), abs=1e-6)
+    assert _shared.mean_interval(values, (0.6, 1.0)) == (mean, 0.6, 1.0)
+    assert _shared.mean_interval(values, (0.0, 2.0)) == (mean, low, high)
+    assert np.isnan(_shared.mean_interval(values[:1], (0.0, 1.0))[1:]).all()
+
+
+def test_an_interval_over_pairs_is_cut_too():
+    counts = np.array([[0, 9, 9, 2.0], [9, 0, 9, 2], [9, 9, 0, 2], [2, 2, 2, 0]])
+    mean, low, high = _shared.over_pairs(counts)
+    assert low < 2
+    assert high > 9
+    assert _shared.over_pairs(counts, (2.0, 9.0)) == (mean, 2, 9)
 
 
 def test_directions_are_followed_from_a_layer_that_keeps_some_and_changes_others():

@@ -11,7 +11,7 @@ import numpy as np
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.directions import canonical_directions, stable_directions, subspace_distance
-from congruence.dynamics.studies._shared import column, in_words, mean_interval, with_ends
+from congruence.dynamics.studies._shared import CORRELATIONS, SHARES, column, in_words, mean_interval, with_ends
 from congruence.studies import Outcome, Row, Study, Tables, Verdict
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def _line(settings: Any, tables: Tables, layer: str) -> Row:
             values[name].append(float(value))
     line: Row = {"layer": layer, "seeds": settings.seeds}
     for name, some in values.items():
-        line |= with_ends(name, mean_interval(np.array(some)))
+        within = CORRELATIONS if name == "gap" else SHARES  # correlations, distances and a difference of them
+        line |= with_ends(name, mean_interval(np.array(some), within))
     return line
 
 

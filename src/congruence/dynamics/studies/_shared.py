@@ -24,15 +24,29 @@ def column(rows: Sequence[Row], name: str) -> Floats:
     return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
 
 
-def mean_interval(values: Floats) -> tuple[float, float, float]:
-    """Return the mean of independent numbers and the ends of its 95 % interval by the t distribution."""
+SHARES = (0.0, 1.0)
+"""What shares, accuracies, canonical correlations and distances made of them lie in."""
+CORRELATIONS = (-1.0, 1.0)
+"""What correlations, cosines, and differences of shares lie in."""
+LENGTHS = (0.0, math.inf)
+"""What distances without a greatest one, and ratios, lie in."""
+OF_STATES = {"cca": SHARES, "svcca": SHARES, "cosine": CORRELATIONS, "euclidean": LENGTHS}
+"""What the measures of states over a sequence lie in."""
+
+
+def mean_interval(values: Floats, within: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float, float]:
+    """Return the mean of independent numbers and the ends of its 95 % interval by the t distribution.
+
+    `within` is the range of the numbers, and so of their mean: the interval is cut to it, which leaves nothing out that
+    could be the mean.
+    """
     from scipy.stats import t
 
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return mean, math.nan, math.nan
     reach = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
-    return mean, mean - reach, mean + reach
+    return mean, max(mean - reach, within[0]), min(mean + reach, within[1])
 
 
 def with_ends(name: str, interval: tuple[float, float, float]) -> Row:
@@ -107,12 +121,16 @@ def passing(
         yield seed, {layer: store[layer].matrix().values for layer in layers}
 
 
-def over_pairs(values: Floats) -> tuple[float, float, float]:
-    """Return the mean over pairs of networks, shape (networks, networks), both orders, and its 95 % interval over networks."""
+def over_pairs(values: Floats, within: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float, float]:
+    """Return the mean over pairs of networks, shape (networks, networks), both orders, and its 95 % interval over networks.
+
+    `within` is the range of the numbers; see `mean_interval`.
+    """
     both = (values + values.T) / 2
     inside = np.where(np.eye(len(both), dtype=bool), 0.0, both)
     mean = float(inside.sum() / (len(both) * (len(both) - 1)))
-    return mean, *interval((0, 0), inside, [len(both)])
+    low, high = interval((0, 0), inside, [len(both)])
+    return mean, max(low, within[0]), min(high, within[1])
 
 
 def table_rows(found: GroupComparison, **about: Any) -> dict[str, list[Row]]:

@@ -13,7 +13,7 @@ import numpy as np
 from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.directions import class_sensitivity
-from congruence.dynamics.studies._shared import column, mean_interval, states
+from congruence.dynamics.studies._shared import CORRELATIONS, SHARES, column, mean_interval, states
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 LEVEL = 0.05
@@ -81,7 +81,7 @@ class ClassSensitivity(Study):
         for layer in settings.layers:
             for label in _classes(tables):
                 rows = [row for row in tables["sensitivity"] if (row["layer"], row["class"]) == (layer, label)]
-                mean, low, high = mean_interval(column(rows, "sensitivity"))
+                mean, low, high = mean_interval(column(rows, "sensitivity"), SHARES)
                 found.append({"layer": layer, "class": label, "networks": len(rows), "sensitivity": mean, "low": low, "high": high, "chance": float(column(rows, "chance").mean()), "beyond_chance": float(np.mean(_beyond(rows)))})  # fmt: skip
         return found
 
@@ -97,7 +97,7 @@ class ClassSensitivity(Study):
         statistics: dict[str, float] = {}
         words, holds = [], []
         for name, (values, p) in parts.items():
-            mean, low, high = mean_interval(values)
+            mean, low, high = mean_interval(values, CORRELATIONS)
             statistics |= {name: mean, f"{name} low": low, f"{name} high": high}
             test = ""
             if name != "growth with depth":

@@ -12,7 +12,7 @@ import numpy as np
 from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.dft import dft_cca
-from congruence.dynamics.studies._shared import column, mean_interval
+from congruence.dynamics.studies._shared import CORRELATIONS, column, mean_interval
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class CrossModel(Study):
         for kind, rows in tables.items():
             for a, b in dict.fromkeys((row["layer"], row["other"]) for row in rows):
                 own = [row for row in rows if (row["layer"], row["other"]) == (a, b)]
-                mean, low, high = mean_interval(beyond_chance(own))
+                mean, low, high = mean_interval(beyond_chance(own), (-np.inf, 1.0))
                 found.append({"over": kind, "layer": a, "other": b, "pairs": len(own), "similarity": float(column(own, "similarity").mean()), "chance": float(column(own, "chance").mean()), "beyond_chance": mean, "low": low, "high": high})  # fmt: skip
         return found
 
@@ -102,7 +102,7 @@ class CrossModel(Study):
             holds.append(low > 0)
         outcome: Outcome = "reproduced" if all(holds) else "differs" if any(holds) else "not reproduced"
         depth = np.array([_correspondence([r for r in tables["architectures"] if r["pair"] == k], settings) for k in range(settings.crossed)])  # fmt: skip
-        mean, low, high = mean_interval(depth)
+        mean, low, high = mean_interval(depth, CORRELATIONS)
         statistics |= {"depth across architectures": mean, "depth across architectures low": low, "depth across architectures high": high}  # fmt: skip
         text = (
             f"DFT-CCA beyond chance over {settings.pairs} pairs of seeds, from the first layer to the last: "

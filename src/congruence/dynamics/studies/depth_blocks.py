@@ -12,7 +12,15 @@ import numpy as np
 
 from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, in_words, mean_interval, passing, with_ends
+from congruence.dynamics.studies._shared import (
+    CORRELATIONS,
+    SHARES,
+    column,
+    in_words,
+    mean_interval,
+    passing,
+    with_ends,
+)
 from congruence.engine import run_comparison
 from congruence.errors import CongruenceWarning
 from congruence.measures import measure
@@ -103,7 +111,7 @@ class DepthBlocks(Study):
             layers = len({row["layer"] for row in tables["layers"] if row["depth"] == depth})
             line: Row = {"depth": depth, "layers": layers, "networks": len(values["repeated"])}
             for name in QUANTITIES:
-                line |= with_ends(name, mean_interval(values[name]))
+                line |= with_ends(name, mean_interval(values[name], SHARES))
             found.append(line)
         return found
 
@@ -113,7 +121,7 @@ class DepthBlocks(Study):
         deepest, shallowest = (
             _by_seed(tables, depth)["repeated"] for depth in (settings.depths[-1], settings.depths[0])
         )
-        growth = mean_interval(deepest - shallowest)
+        growth = mean_interval(deepest - shallowest, CORRELATIONS)
         last = lines[-1]
         holds = [last["repeated_low"] > 0.5, growth[1] > 0, last["plateau_high"] <= 0.5]
         outcome: Outcome = "reproduced" if all(holds) else "differs" if any(holds) else "not reproduced"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from congruence import figures
-from congruence.dynamics.studies._shared import mean_interval
+from congruence.dynamics.studies._shared import CORRELATIONS, mean_interval
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 SCHEDULES = ("none", "linear", "converged")
@@ -73,7 +73,7 @@ class FreezeTraining(Study):
         found: list[Row] = []
         for schedule in SCHEDULES:
             own = _accuracies(tables, schedule)
-            mean, low, high = mean_interval(own - plain)
+            mean, low, high = mean_interval(own - plain, CORRELATIONS)
             saved = float(np.mean([row["saved"] for row in tables["networks"] if row["schedule"] == schedule]))
             found.append({"schedule": schedule, "seeds": settings.seeds, "test_accuracy": float(own.mean()), "difference": mean, "low": low, "high": high, "saved_backward": saved})  # fmt: skip
         return found

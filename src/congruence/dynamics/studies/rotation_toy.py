@@ -13,10 +13,11 @@ from scipy.stats import ortho_group
 
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, mean_interval, quiet_value, with_ends
+from congruence.dynamics.studies._shared import LENGTHS, SHARES, column, mean_interval, quiet_value, with_ends
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 DISTANCES = ("cca", "cosine", "euclidean")
+RANGES = {"cca": SHARES, "cosine": (0.0, 2.0), "euclidean": LENGTHS}
 SMALL, FAR = 0.1, 0.5
 """CCA distance is about 0 below the first; cosine and Euclidean distances are not above the second."""
 
@@ -74,7 +75,7 @@ class RotationToy(Study):
             line: Row = {"alpha": alpha}
             for name in DISTANCES:
                 by_draw = np.array([column(_of(tables, alpha, draw), name).mean() for draw in range(settings.draws)])
-                line |= with_ends(name, mean_interval(by_draw))
+                line |= with_ends(name, mean_interval(by_draw, RANGES[name]))
             line["largest_cca"] = float(column(_of(tables, alpha), "cca").max())
             found.append(line)
         return found

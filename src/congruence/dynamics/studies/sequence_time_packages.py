@@ -15,7 +15,7 @@ import numpy as np
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.sequences import repeat_input
-from congruence.dynamics.studies._shared import column, mean_interval, quiet_value
+from congruence.dynamics.studies._shared import OF_STATES, column, mean_interval, quiet_value, with_ends
 from congruence.dynamics.studies.sequence_time import MEASURES, last_column
 from congruence.errors import StoreError
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
@@ -136,7 +136,7 @@ class SequenceTimePackages(Study):
             axes = figures.axes_in_a_row(len(MEASURES))
             for ax, label in zip(axes, MEASURES, strict=True):
                 own = [r for r in rows if (r["state"], r["measure"]) == (top, label) and r["similarity"] is not None]
-                series = [_series(kind, [r for r in own if r["input"] == kind]) for kind in dict.fromkeys(r["input"] for r in own)]  # fmt: skip
+                series = [_series(kind, label, [r for r in own if r["input"] == kind]) for kind in dict.fromkeys(r["input"] for r in own)]  # fmt: skip
                 figures.curves(
                     series, xlabel="step", ylabel=f"{label} with the last step", title=f"{name}, {top}", ax=ax
                 )
@@ -246,8 +246,10 @@ def _line(tables: Tables, network: str, state: str, given: str, label: str) -> R
     first, before = curves[:, 0], curves[:, -2]
     free = _curves(tables, network, state, TEXT, label)[:, -2]
     line: Row = {"network": network, "state": state, "input": given, "measure": label, "sets": len(curves)}
-    for name, values in (("first", first), ("before_last", before), ("settles", before - free)):
-        line |= dict(zip((name, f"{name}_low", f"{name}_high"), mean_interval(values), strict=True))
+    least, most = OF_STATES[label]
+    for name, values in (("first", first), ("before_last", before)):
+        line |= with_ends(name, mean_interval(values, (least, most)))
+    line |= with_ends("settles", mean_interval(before - free, (least - most, most - least)))
     chance = [row for row in tables["chance"] if (row["network"], row["state"]) == (network, state)]
     return {**line, "least_trend": min(map(_trend, curves)), "chance": float(column(chance, "cca").mean()) if label == "cca" else None}  # fmt: skip
 
@@ -268,8 +270,10 @@ def _trend(curve: Floats) -> float:
     return 0.0 if len(set(values.tolist())) < 2 else float(spearmanr(np.arange(len(values)), values).statistic)
 
 
-def _series(name: str, rows: Sequence[Row]) -> figures.Series:
+def _series(name: str, label: str, rows: Sequence[Row]) -> figures.Series:
+    """Return the similarity to the last step over time, with its interval over sets."""
     steps = sorted({row["step"] for row in rows})
-    ends = [mean_interval(column([row for row in rows if row["step"] == step], "similarity")) for step in steps]
+    values = [column([row for row in rows if row["step"] == step], "similarity") for step in steps]
+    ends = [mean_interval(some, OF_STATES[label]) for some in values]
     mean, low, high = zip(*ends, strict=True)
     return figures.Series(name, steps, mean, low, high)

@@ -76,13 +76,12 @@ class SharedSubspace(Study):
 
     def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
         """Return the number of shared directions of each layer, trained and untrained, with intervals over networks."""
-        del settings
         found: list[Row] = []
         for layer in dict.fromkeys(row["layer"] for row in tables["pairs"]):
             line: Row = {"layer": layer}
             for kind in KINDS:
                 counts = _matrix([r for r in tables["pairs"] if (r["networks"], r["layer"]) == (kind, layer)])
-                line |= with_ends(kind, over_pairs(counts))
+                line |= with_ends(kind, over_pairs(counts, (0.0, settings.directions)))
             found.append(line)
         return found
 

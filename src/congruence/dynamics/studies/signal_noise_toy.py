@@ -12,7 +12,15 @@ from scipy.stats import ortho_group
 
 from congruence import figures
 from congruence.dynamics._relabelling import Floats
-from congruence.dynamics.studies._shared import column, curve, mean_interval, quiet_value, with_ends
+from congruence.dynamics.studies._shared import (
+    CORRELATIONS,
+    SHARES,
+    column,
+    curve,
+    mean_interval,
+    quiet_value,
+    with_ends,
+)
 from congruence.studies import Row, Study, Tables, Tier, Verdict, register
 
 MEASURES = ("pwcca", "svcca", "cca")
@@ -69,7 +77,7 @@ class SignalNoiseToy(Study):
                 rows = _of(tables, reading, k)
                 line: Row = {"noise": reading, "signal": k, "share": k / settings.neurons}
                 for label in MEASURES:
-                    line |= with_ends(label, mean_interval(column(rows, label)))
+                    line |= with_ends(label, mean_interval(column(rows, label), SHARES))
                 found.append(line)
         return found
 
@@ -80,9 +88,8 @@ class SignalNoiseToy(Study):
         for reading in NOISE:
             for better, worse in (MEASURES[:2], MEASURES[1:]):
                 margins = _margins(settings, tables, reading, better, worse)
-                mean, low, high = mean_interval(
-                    margins.mean(axis=0)
-                )  # draws are independent, dimensions of a draw are not
+                # draws are independent, dimensions of a draw are not
+                mean, low, high = mean_interval(margins.mean(axis=0), CORRELATIONS)
                 name = f"{worse}_minus_{better}_{reading.replace(' ', '_')}"
                 statistics |= {name: mean, f"{name}_low": low, f"{name}_high": high}
                 ordered.append(low > 0)

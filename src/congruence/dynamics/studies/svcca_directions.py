@@ -20,7 +20,7 @@ from congruence.dynamics.directions import (
     pca_projection,
     svcca_projection,
 )
-from congruence.dynamics.studies._shared import column, curve, mean_interval, states
+from congruence.dynamics.studies._shared import LENGTHS, column, curve, mean_interval, states
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 KINDS = ("SVCCA", "PCA", "random neurons", "most active neurons")
@@ -114,7 +114,7 @@ class SvccaDirections(Study):
         for kind in KINDS:
             for k in sorted({row["k"] for row in tables["accuracy"] if row["kind"] == kind}):
                 rows = _of(tables, kind, k)
-                mean, low, high = mean_interval(column(rows, "accuracy") / column(rows, "full"))
+                mean, low, high = mean_interval(column(rows, "accuracy") / column(rows, "full"), LENGTHS)
                 line: Row = {
                     "kind": kind,
                     "k": k,
@@ -136,7 +136,7 @@ class SvccaDirections(Study):
         statistics: dict[str, float] = {"least_directions": least, "width": width, "k": at}
         words, ahead = [], []
         for kind in KINDS:
-            mean, low, high = mean_interval(_share(tables, kind, at))
+            mean, low, high = mean_interval(_share(tables, kind, at), LENGTHS)
             statistics |= {f"share {kind}": mean, f"share {kind} low": low, f"share {kind} high": high}
             words.append(f"{kind} {mean:.3f} ({low:.3f} to {high:.3f})")
             if kind.endswith("neurons"):
@@ -212,7 +212,7 @@ def _distributed(settings: Settings, tables: Tables) -> list[Row]:
         all_neurons = _read_from(tables, directions, max(settings.neurons))
         for m in settings.neurons:
             own = _read_from(tables, directions, m)
-            mean, low, high = mean_interval(own / all_neurons)
+            mean, low, high = mean_interval(own / all_neurons, LENGTHS)
             line: Row = {
                 "kind": DISTRIBUTED.format(directions),
                 "k": m,

@@ -108,7 +108,8 @@ class WidthConvergence(Study):
                 line: Row = {"measure": label, "layer": last, "width": width, "test_accuracy": float(accuracy.mean())}
                 for kind in ("trained", "untrained"):
                     row = next(r for r in tables["distances"] if (r["networks"], r["measure"], r["layer"], r["width"]) == (kind, label, last, width))  # fmt: skip
-                    line |= {kind: row["distance"], f"{kind}_low": row["low"], f"{kind}_high": row["high"]}
+                    low = None if row["low"] is None else max(row["low"], 0.0)  # no mean distance is below 0
+                    line |= {kind: row["distance"], f"{kind}_low": low, f"{kind}_high": row["high"]}
                 found.append(line)
         return found
 
