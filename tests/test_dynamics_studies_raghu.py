@@ -31,6 +31,9 @@ def test_the_quick_tier_runs_and_says_what_it_found(name, drawn, tmp_path):
     done = studies.run(name, "quick", out=tmp_path / "study")
     assert done.verdict.outcome in {"reproduced", "not reproduced", "differs"}
     assert all(np.isfinite(value) for value in done.verdict.statistics.values())
+    ends = [v for k, v in done.verdict.statistics.items() if k.endswith((" low", " high")) and "middle" not in k]
+    assert ends
+    assert max(map(abs, ends)) <= 1  # differences of accuracies, and correlations
     assert done.summary
     assert {path.name for path in (tmp_path / "study/figures").glob("*.png")} == drawn
     assert not done.notes
@@ -125,9 +128,16 @@ def test_layers_are_replaced_by_thin_ones_of_the_same_number_of_directions():
     model.add_module("hidden1", nn.Sequential(nn.Linear(5, 6), nn.ReLU()))
     model.add_module("hidden2", nn.Sequential(nn.Linear(6, 4), nn.ReLU()))
     rng = np.random.default_rng(0)
-    own, other = rng.normal(size=(40, 6)), rng.normal(size=(40, 3))
-    kinds = compression.projections(own, other)
-    assert [kind.rank for kind in kinds.values()] == [3, 3]  # the other layer has three directions only
+    own, other, logits = (rng.normal(size=(40, p)) for p in (6, 3, 2))
+    kinds = compression.projections(own, other, logits)
+    assert [kind.rank for kind in kinds.values()] == [
+        3,
+        3,
+        2,
+    ]  # the other layer has three directions only, and two classes
+    np.testing.assert_allclose(
+        kinds["SVCCA with logits"](own), svcca_projection(own, logits, 2, variance=0.99)(own), atol=1e-10
+    )
     two = {"SVCCA": svcca_projection(own, other, 2, variance=0.99), "PCA": pca_projection(own, 2)}
     for kind, expected in two.items():
         np.testing.assert_allclose(compression.leading(kinds[kind], 2)(own), expected(own), atol=1e-10)
@@ -140,9 +150,10 @@ def test_layers_are_replaced_by_thin_ones_of_the_same_number_of_directions():
 def compressed_tables(svcca):
     return {
         "accuracy": [
-            {"seed": seed, "kind": kind, "size": size, "true_size": size, "full": 0.9 + 0.01 * seed, "accuracy": 0.9 + 0.01 * seed + lost}
+            {"seed": seed, "kind": kind, "size": size, "true_size": min(size, most), "full": 0.9 + 0.01 * seed, "accuracy": 0.9 + 0.01 * seed + lost,
+             "fewest_directions": 3, "most_directions": 9}
             for seed in range(4)
-            for kind, change in (("SVCCA", svcca), ("PCA", -0.02))
+            for kind, change, most in (("SVCCA", svcca, 1), ("PCA", -0.02, 1), ("SVCCA with logits", -0.04, 0.2))
             for size, lost in ((0.1, -0.2), (0.35, change + 0.001 * seed))
         ]
     }  # fmt: skip
@@ -158,6 +169,10 @@ def test_compression_is_judged_by_the_interval_of_what_is_lost(change, outcome):
     assert found.statistics["SVCCA change"] == pytest.approx(change + 0.0015)
     assert found.statistics["SVCCA over PCA at 0.35"] == pytest.approx(change + 0.02)
     assert found.statistics["SVCCA over PCA at 0.1"] == pytest.approx(0)
+    assert found.statistics["SVCCA with logits change"] == pytest.approx(-0.0385)
+    assert found.statistics["SVCCA with logits over PCA at 0.1"] == pytest.approx(0)
+    assert "SVCCA with logits over PCA at 0.35" not in found.statistics  # it has fewer directions there
+    assert "with logits 0.20, 3 to 9 directions, as there are no more than classes" in found.text
 
 
 # ---- cross-model -----------------------------------------------------------------------------------------------------
