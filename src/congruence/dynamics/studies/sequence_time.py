@@ -18,11 +18,16 @@ from congruence.representation import Representation
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
 MEASURES = ("cca", "svcca", "cosine", "euclidean")
+LAST = 19
+"""The last step of a sequence."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Layers and width of the LSTM, seeds, training, sequences, and from where on the input is repeated."""
+    """Layers and width of the LSTM, seeds, training, sequences, and from where on the input is repeated.
+
+    `repeated_share` is of a text of `long_sequences` sequences, over which states are carried (see `_long_text`).
+    """
 
     layers: int = 2
     width: int = 64
@@ -32,6 +37,8 @@ class Settings:
     learning_rate: float = 3e-3
     sequences: int = 1000
     repeated_from: tuple[int, ...] = (1, 4, 9)
+    long_sequences: int = 13_000
+    repeated_share: tuple[float, ...] = (0.01, 0.08, 0.24, 0.48, 0.81)
 
 
 @register
@@ -42,14 +49,17 @@ class SequenceTime(Study):
     title: ClassVar[str] = "States over a sequence"
     claim: ClassVar[str] = (
         "States at different steps are no linear maps of each other: the CCA similarity to the last step falls with the "
-        "distance in time, and where the input is repeated the states settle."
+        "distance in time, and where the input is repeated the states settle, less so the later in a text that begins."
     )
     source: ClassVar[str] = "Morcos et al. 2018, appendix A.3, Figures A3 and A4; there PTB and WikiText-2"
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "quick": Tier(Settings(1, 8, 2, 40, 16, 1e-2, 200, (4,)), "some seconds: one narrow layer, hardly trained"),
+        "quick": Tier(
+            Settings(1, 8, 2, 40, 16, 1e-2, 200, (4,), 200, (0.24, 0.81)),
+            "some seconds: one narrow layer, hardly trained",
+        ),
         "small": Tier(
             Settings(),
-            f"about 3 minutes: {TEXT}",
+            f"about 5 minutes: {TEXT}",
         ),
     }
 
@@ -60,6 +70,7 @@ class SequenceTime(Study):
     def work(self, settings: Settings, piece: str) -> Tables:
         """Train one language model and compare every step with the last."""
         from congruence.dynamics.sequences import repeat_input
+        from congruence.dynamics.studies import _long_text
         from congruence.dynamics.studies._loops import Text, language_model, train
 
         corpus, seed = parsed(piece)
@@ -71,10 +82,22 @@ class SequenceTime(Study):
         for start in (None, *settings.repeated_from):
             shown = windows if start is None else repeat_input(windows, start)
             rows += [{"seed": seed, "repeated_from": start, **row} for row in _last_column(model, shown)]
-        return {"similarity": rows, "networks": [{"seed": seed, "corpus": corpus, "unseen_loss": text.loss(model)}]}
+        tables: Tables = {"similarity": rows, "long_text": [], "settling": []}
+        tables["networks"] = [{"seed": seed, "corpus": corpus, "unseen_loss": text.loss(model)}]
+        tokens = _long_text.long_text(text, settings.long_sequences)
+        for one in _long_text.shown(model, tokens, settings.repeated_share):
+            tables["long_text"] += [{"seed": seed, **row} for row in _long_text.compared(one, last_column)]
+            tables["settling"].append({"seed": seed, **_long_text.settling(one)})
+        return tables
 
     def summarise(self, settings: Settings, tables: Tables) -> list[Row]:
         """Return for every measure and state the values at the first step and before the last, and how it goes with time."""
+        from congruence.dynamics.studies._long_text import summary
+
+        return [*self._windows(settings, tables), *summary(tables, settings.repeated_share)]
+
+    def _windows(self, settings: Settings, tables: Tables) -> list[Row]:
+        """Return the part of the summary that is about windows of text."""
         found: list[Row] = []
         for start in (None, *settings.repeated_from):
             for label in MEASURES:
@@ -91,7 +114,9 @@ class SequenceTime(Study):
 
     def judge(self, settings: Settings, tables: Tables) -> Verdict:
         """Return whether CCA similarity to the last step rises with time and is far from 1 at first, for every state."""
-        lines = [line for line in self.summarise(settings, tables) if line["measure"] == "cca"]
+        from congruence.dynamics.studies._long_text import judged
+
+        lines = [line for line in self._windows(settings, tables) if line["measure"] == "cca"]
         free = [line for line in lines if line["input"] == "text"]
         fixed = [line for line in lines if line["input"] != "text"]
         rises = all((line["rank_correlation_with_time"] or 0) > 0.5 and line["first"] < 0.9 for line in free)
@@ -105,7 +130,8 @@ class SequenceTime(Study):
         )
         later = min(line["before_last"] for line in fixed)
         text = f"CCA similarity to the last step, mean over {settings.seeds} seeds: {words}. With repeated input it is at least {later:.3f} before the last step."
-        return Verdict(outcome, text, statistics)
+        later_on = judged(tables, settings.repeated_share)
+        return Verdict(outcome, f"{text} {later_on.text}", {**statistics, **later_on.statistics})
 
     def draw(self, settings: Settings, tables: Tables, folder: Path) -> None:
         """Draw the similarity to the last step over time, a picture a measure."""
@@ -121,6 +147,22 @@ class SequenceTime(Study):
                 series, xlabel="step", ylabel=f"{label} with the last step", title=f"Top layer, {self.title.lower()}"
             )
             figures.save_figure(ax, folder / f"{label}.png")
+        self._draw_long(settings, tables, folder)
+
+    def _draw_long(self, settings: Settings, tables: Tables, folder: Path) -> None:
+        """Draw the similarity to the last step over a long text, and what unrelated text gives."""
+        top = f"hidden[{settings.layers - 1}]"
+        panes = figures.axes_in_a_row(2, width=5.0)
+        for column_name, ax in zip(("value", "unrelated"), panes, strict=True):
+            series = []
+            for share in (None, *settings.repeated_share):
+                rows = [r for r in tables["long_text"] if (r["share"], r["measure"], r["state"]) == (share, "cca", top) and r["step"] < LAST and r[column_name] is not None]  # fmt: skip
+                steps = sorted({row["step"] for row in rows})
+                means = [np.mean([row[column_name] for row in rows if row["step"] == step]) for step in steps]
+                series.append(figures.Series("text" if share is None else f"repeated from {share:.0%}", steps, means))
+            title = "States" if column_name == "value" else "Text before that shuffled at the last step"
+            figures.curves(series, xlabel="step", ylabel="cca with the last step", title=title, ax=ax)
+        figures.save_figure(panes[0], folder / "long-text.png")
 
 
 def _line(rows: Sequence[Row]) -> Row:
@@ -154,14 +196,16 @@ def _last_column(model: Any, windows: Any) -> list[Row]:
     return rows
 
 
-def last_column(state: str, values: Representation, at: Sequence[int] | None = None) -> list[Row]:
+def last_column(
+    state: str, values: Representation, at: Sequence[int] | None = None, measures: Sequence[str] = MEASURES
+) -> list[Row]:
     """Return steps of a state, by default all, against the last of them: rows of state, measure, step, value."""
     from congruence.dynamics.sequences import time_similarity
 
     rows: list[Row] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CongruenceWarning)
-        for label in MEASURES:
+        for label in measures:
             matrix = time_similarity(values, label, at=at)
             rows += [
                 {"state": state, "measure": label, "step": int(step), "similarity": float(value)}
