@@ -57,7 +57,7 @@ class WidthConvergence(Study):
     source: ClassVar[str] = "Morcos et al. 2018, section 3.2 and Figure 4 (correlation with test accuracy -0.96)"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width={},depth=2", (8, 32), "digits", 4, "training:epochs=6", 200, None), "some seconds"),
-        "small": Tier(Settings(), "about 12 minutes: convolutional networks of eight widths on 5,000 digits"),
+        "small": Tier(Settings(), "about 14 minutes: convolutional networks of eight widths on 5,000 digits"),
     }  # fmt: skip
 
     def pieces(self, settings: Settings) -> Sequence[str]:
