@@ -23,7 +23,7 @@ from torch import Tensor
 
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.studies._loops import LENGTH, Characters, Text
-from congruence.dynamics.studies._shared import column, mean_interval, with_ends
+from congruence.dynamics.studies._shared import CORRELATIONS, OF_STATES, column, mean_interval, with_ends
 from congruence.errors import ParameterError
 from congruence.representation import Representation
 from congruence.studies import Outcome, Row, Tables, Verdict
@@ -246,14 +246,19 @@ def _mean(rows: Sequence[Row], seed: int, share: float | None, kind: str) -> flo
 def _lines(table: Floats, shares: Sequence[float], about: Row) -> list[Row]:
     """Return a line for every input and one for the trend, from numbers of shape (seeds, 1 + shares), text first."""
     inputs = ["long text", *(f"long text, repeated from {share:.0%}" for share in shares)]
-    lines = [{"input": name, **about, **with_ends("mean", mean_interval(table[:, k]))} for k, name in enumerate(inputs)]
+    within = OF_STATES[about["measure"]] if about["kind"] == "value" else (-math.inf, 1.0)
+    lines = [
+        {"input": name, **about, **with_ends("mean", mean_interval(table[:, k], within))}
+        for k, name in enumerate(inputs)
+    ]
     known = np.flatnonzero(np.isfinite(table[:, 1:]).all(axis=0))
     trend: Row = {"input": TREND, **about, "shares": len(known)}
     if len(known) < 2:
         return [*lines, {**trend, **with_ends("latest_less_earliest", (math.nan,) * 3)}]
     latest, earliest = table[:, 1 + known[-1]], table[:, 1 + known[0]]
     trend |= {"earliest": shares[known[0]], "latest": shares[known[-1]]}
-    trend |= with_ends("rank_correlation_with_share", mean_interval(_correlations(table[:, 1 + known], known)))
+    correlations = _correlations(table[:, 1 + known], known)
+    trend |= with_ends("rank_correlation_with_share", mean_interval(correlations, CORRELATIONS))
     return [*lines, {**trend, **with_ends("latest_less_earliest", mean_interval(latest - earliest))}]
 
 

@@ -38,7 +38,7 @@ from congruence.dynamics.studies._bottom_up import (
 )
 from congruence.dynamics.studies._loops import curves_of
 from congruence.dynamics.studies._prose import TEXT, parsed, pieces
-from congruence.dynamics.studies._shared import mean_interval
+from congruence.dynamics.studies._shared import LENGTHS, SHARES, mean_interval
 from congruence.studies import Outcome, Row, Tables, Tier, Verdict, register
 
 UNWEIGHTED, PAIRED = "cca", ("cosine", "euclidean")
@@ -85,7 +85,7 @@ class BottomUpRnn(BottomUpStudy):
         ),
         "small": Tier(
             Settings(),
-            f"about 12 minutes: {TEXT}",
+            f"about 15 minutes: {TEXT}",
         ),
     }
 
@@ -174,20 +174,20 @@ def _less_unweighted(tests: Tests, measures: Sequence[str]) -> list[Row]:
             found.append({**line, **_ends((math.nan, math.nan, math.nan)), "seeds": 0})
             continue
         difference = np.subtract(weighted.hidden.runs, unweighted.hidden.runs)
-        found.append({**line, **_ends(mean_interval(difference)), "seeds": len(difference)})
+        found.append({**line, **_ends(mean_interval(difference, (-2.0, 2.0))), "seeds": len(difference)})
     return found
 
 
 def _noise(tables: Tables, measures: Sequence[str]) -> list[Row]:
     """Return how noisy the curves of the hidden layers are by every measure, and how much more so than by the first."""
     found: list[Row] = []
-    for name, noise in NOISE.items():
+    for name, (noise, within) in NOISE.items():
         values = {label: _over_layers(tables, label, noise) for label in measures}
         for label, own in values.items():
             line = {"measure": label, "layers": "hidden", "seeds": len(own)}
-            found.append({"statistic": name, **line, **_ends(mean_interval(own))})
+            found.append({"statistic": name, **line, **_ends(mean_interval(own, within))})
             if label != measures[0]:
-                more = mean_interval(own - values[measures[0]])
+                more = mean_interval(own - values[measures[0]], (-within[1], within[1]))
                 found.append({"statistic": f"{name}, {MORE}", **line, **_ends(more)})
     return found
 
@@ -213,7 +213,7 @@ def roughness(values: Floats) -> float:
     return float(np.abs(np.diff(values, n=2)).mean()) / span if span > 0 else math.nan
 
 
-NOISE = {BACK_AND_FORTH: back_and_forth, "roughness": roughness}
+NOISE = {BACK_AND_FORTH: (back_and_forth, SHARES), "roughness": (roughness, LENGTHS)}
 
 
 def _judge_hidden(lines: Sequence[Row]) -> Verdict:

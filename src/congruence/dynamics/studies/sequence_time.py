@@ -12,7 +12,7 @@ import numpy as np
 
 from congruence import figures
 from congruence.dynamics.studies._prose import TEXT, parsed, pieces
-from congruence.dynamics.studies._shared import column, in_words, mean_interval, with_ends
+from congruence.dynamics.studies._shared import OF_STATES, column, in_words, mean_interval, with_ends
 from congruence.errors import CongruenceWarning
 from congruence.representation import Representation
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
@@ -59,7 +59,7 @@ class SequenceTime(Study):
         ),
         "small": Tier(
             Settings(),
-            f"about 5 minutes: {TEXT}",
+            f"about 6 minutes: {TEXT}",
         ),
     }
 
@@ -170,7 +170,9 @@ def _line(rows: Sequence[Row]) -> Row:
     from scipy.stats import spearmanr
 
     steps = sorted({row["step"] for row in rows})[:-1]
-    by_step = [mean_interval(column([row for row in rows if row["step"] == step], "similarity")) for step in steps]
+    within = OF_STATES[rows[0]["measure"]]
+    columns = [column([row for row in rows if row["step"] == step], "similarity") for step in steps]
+    by_step = [mean_interval(values, within) for values in columns]
     means = [mean for mean, _, _ in by_step]
     found: Row = {}
     for name, at in (("first", 0), ("middle", len(steps) // 2), ("before_last", -1)):
