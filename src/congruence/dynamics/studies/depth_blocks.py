@@ -46,7 +46,7 @@ class Settings:
     depths: tuple[int, ...] = (1, 2, 4)
     data: str = "mnist_5k:size=12"
     networks: int = 4
-    training: str = "training:epochs=8,batch_size=64"
+    training: str = "training:epochs=12,batch_size=64,learning_rate=0.02"
     stimuli: int = 500
     fitted: int = 300
     measure: str = "cka:estimator=debiased"
@@ -71,7 +71,7 @@ class DepthBlocks(Study):
         ),
         "small": Tier(
             Settings(),
-            "about 7 minutes, by the times of single networks: plain convolutional networks of 8, 16 and 32 layers on 5,000 digits",
+            "about 10 minutes, by the times of single networks: plain convolutional networks of 8, 16 and 32 layers on 5,000 digits",
         ),
     }
 
