@@ -371,8 +371,9 @@ def save_figure(ax: Axes, path: Path) -> Path:
     """Write the figure of some axes as PNG and close it; returns the path."""
     pyplot = require_extra("matplotlib.pyplot", "plot", "Plotting")
     pyplot.sca(ax)
-    pyplot.savefig(path, dpi=150)
-    pyplot.close()
+    figure = pyplot.gcf()
+    figure.savefig(path, dpi=150)  # that of pyplot draws everything once more
+    pyplot.close(figure)
     return path
 
 
