@@ -16,7 +16,8 @@ DESCRIPTIONS = 2 * LAYERS  # of a step: every layer is described when it starts 
 def processes():
     """Processes that start quickly, from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["congruence.dynamics.recorder"])
+    # the first optimiser that a process makes imports PyTorch's compiler, which takes longer than the training
+    context.set_forkserver_preload(["congruence.dynamics.recorder", "torch._dynamo"])
     return context
 
 
