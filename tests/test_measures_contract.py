@@ -21,7 +21,17 @@ def test_numpy(check):
     check()
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+# Each measure with its defaults, the other variants with the slow tests. That every variant gives on tensors what it
+# gives on NumPy arrays is in test_engine_devices.py.
+ON_TORCH = [
+    pytest.param(
+        variant, id=str(variant), marks=[] if variant.label == measure(variant.name).label else pytest.mark.slow
+    )
+    for variant in VARIANTS
+]
+
+
+@pytest.mark.parametrize("variant", ON_TORCH)
 def test_torch(variant):
     pytest.importorskip("torch", reason="the torch extra is not installed")
     check_measure(variant, backend="torch")
