@@ -83,7 +83,9 @@ class CCA(Measure[BasisState]):
     Notes
     -----
     Bases come from the singular value decomposition of the data, never of a covariance; ranks count singular values
-    above max(n, p) eps s_max. Invariant to invertible linear maps and translation. Cost: prepare O(n p min(n, p)),
+    above max(n, p) eps s_max, eps that of the precision of the comparison. So dependent features that a network computed
+    in float32 (softmax outputs, more logits than units) have directions of rounding that count in a comparison in float64:
+    compute such features in float64. Invariant to invertible linear maps and translation. Cost: prepare O(n p min(n, p)),
     compare O(n r² + r³).
 
     References
