@@ -36,6 +36,8 @@ STILL = 1e-6
 """The most that a settled state moves: hidden states are within [-1, 1], and in single precision."""
 LINEAR = ("cca", "svcca")
 TREND = "trend over shares"
+DIFFERENCES = {name: (low - high, high - low) for name, (low, high) in OF_STATES.items()}
+"""What differences of the measures lie in."""
 States = list[tuple[Tensor, Tensor]]
 Hidden = list[np.ndarray[Any, np.dtype[np.float32]]]
 
@@ -258,8 +260,9 @@ def _lines(table: Floats, shares: Sequence[float], about: Row) -> list[Row]:
     latest, earliest = table[:, 1 + known[-1]], table[:, 1 + known[0]]
     trend |= {"earliest": shares[known[0]], "latest": shares[known[-1]]}
     correlations = _correlations(table[:, 1 + known], known)
+    apart = DIFFERENCES[about["measure"]] if about["kind"] == "value" else (-math.inf, math.inf)
     trend |= with_ends("rank_correlation_with_share", mean_interval(correlations, CORRELATIONS))
-    return [*lines, {**trend, **with_ends("latest_less_earliest", mean_interval(latest - earliest))}]
+    return [*lines, {**trend, **with_ends("latest_less_earliest", mean_interval(latest - earliest, apart))}]
 
 
 def _correlations(table: Floats, order: Any) -> Floats:

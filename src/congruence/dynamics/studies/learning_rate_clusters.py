@@ -13,6 +13,7 @@ from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.clusters import Method, agreement, cluster_networks
 from congruence.dynamics.studies._shared import (
+    SHARES,
     column,
     layer_groups,
     mean_interval,
@@ -303,7 +304,7 @@ def _robustness(settings: Settings, lines: Sequence[Row], tables: Tables) -> tup
         words.append(f"{what}, eta squared between learning rates {_eta(found)}")
         for rate in dict.fromkeys(rates.values()):
             own = column([row for row in tables["robustness"] if row["learning_rate"] == rate], name)
-            ends = with_ends(f"robustness {name} {rate}", mean_interval(own))
+            ends = with_ends(f"robustness {name} {rate}", mean_interval(own, SHARES))
             statistics |= ends
     for row in tables["robust_stability"]:
         parts = _parts(tables["robust_clusters"], method=row["method"])
@@ -332,7 +333,7 @@ def _draw_ablation(tables: Tables, folder: Path) -> None:
         for part in sorted(set(parts.values()), key=float):
             rows = [row for row in tables["ablation"] if parts[row["network"]] == part]
             shares = sorted({row["ablated"] for row in rows})
-            ends = np.array([mean_interval(column([row for row in rows if row["ablated"] == s], "accuracy")) for s in shares])  # fmt: skip
+            ends = np.array([mean_interval(column([row for row in rows if row["ablated"] == s], "accuracy"), SHARES) for s in shares])  # fmt: skip
             count = len(rows) // len(shares)
             band = (ends[:, 1], ends[:, 2]) if count >= BAND else ()
             series.append(figures.Series(f"{part} ({count})", shares, ends[:, 0], *band))
