@@ -92,7 +92,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
 
 def test_a_folder_that_has_a_study_is_not_touched_without_a_word(tmp_path):
     studies.run(Squares(), out=tmp_path)
-    with pytest.raises(cg.OutputExistsError, match="has a study. Finish it with --resume"):
+    with pytest.raises(cg.OutputExistsError, match="has a study. Finish it with exists='resume'"):
         studies.run(Squares(), out=tmp_path)
     with pytest.raises(cg.StoreError, match=r"a study with another tier \(quick, not small\)"):
         studies.run(Squares(), "small", out=tmp_path, exists="resume")
@@ -107,6 +107,21 @@ def test_other_settings_are_refused(tmp_path):
     path.write_text(path.read_text().replace("3\n", "9\n", 1))
     with pytest.raises(cg.StoreError, match="a study with another settings"):
         studies.run(Squares(), out=tmp_path, exists="resume")
+
+
+def test_pieces_of_another_revision_are_refused(tmp_path):
+    studies.run(Squares(), out=tmp_path)
+    path = tmp_path / "study.json"
+    path.write_text(path.read_text().replace(' "revision": 1,\n', ""))  # as it was before there were revisions
+    assert "revision" not in json.loads(path.read_text())
+    assert studies.run(Squares(), out=tmp_path, exists="resume").verdict.outcome == "reproduced"
+    changed = Squares()
+    changed.revision = 2
+    with pytest.raises(
+        cg.StoreError,
+        match=r"a study with another revision \(1, not 2\)\. Choose another folder, or replace it with exists='overwrite'",
+    ):
+        studies.run(changed, out=tmp_path, exists="resume")
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):

@@ -63,6 +63,9 @@ class Study(ABC):
         Name on the command line, what it is about, the finding in one sentence, and where it is from.
     tiers : mapping of str to Tier
         ``quick`` (seconds), ``small`` (real data, minutes), ``paper`` (the published setting) as far as they exist.
+    revision : int
+        Raised with every change of what pieces hold that does not show in the settings: pieces of another revision are not
+        put together with new ones.
     """
 
     name: ClassVar[str]
@@ -70,6 +73,7 @@ class Study(ABC):
     claim: ClassVar[str]
     source: ClassVar[str]
     tiers: ClassVar[Mapping[str, Tier]]
+    revision: ClassVar[int] = 1
 
     @abstractmethod
     def pieces(self, settings: Any) -> Sequence[str]:

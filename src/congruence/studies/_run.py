@@ -96,12 +96,12 @@ def run(
     OutputExistsError
         If the folder has a run, and `exists` is "error".
     StoreError
-        If the folder has a run of another study, tier or settings, or cannot be written.
+        If the folder has a run of another study, tier, revision or settings, or cannot be written.
     """
     chosen = study(name) if isinstance(name, str) else name
     settings = chosen.tier(tier).settings
     folder = Path(out)
-    described = {"study": chosen.name, "tier": tier, "settings": _plain(dataclasses.asdict(settings))}
+    described = {"study": chosen.name, "tier": tier, "revision": chosen.revision, "settings": _plain(dataclasses.asdict(settings))}  # fmt: skip
     with exclusive_lock(folder):
         _prepare(folder, described, exists)
         _write_json(folder / RUN, {**described, "provenance": _provenance()})
@@ -156,7 +156,7 @@ def _prepare(folder: Path, described: Mapping[str, Any], exists: Exists) -> None
             raise OutputExistsError(message)
         return
     if exists == "error":
-        message = f"{folder} has a study. Finish it with --resume (exists='resume'), replace it with --overwrite, or choose another folder."
+        message = f"{folder} has a study. Finish it with exists='resume', replace it with exists='overwrite', or choose another folder."
         raise OutputExistsError(message)
     if exists == "overwrite":
         for path in (folder / RUN, folder / RESULT, *folder.glob("*.csv")):
@@ -164,10 +164,10 @@ def _prepare(folder: Path, described: Mapping[str, Any], exists: Exists) -> None
         for inside in (folder / PIECES, folder / FIGURES):
             shutil.rmtree(inside, ignore_errors=True)
         return
-    before = _read_json(folder / RUN)
+    before = {"revision": 1, **_read_json(folder / RUN)}  # folders from before there were revisions have the first
     for key, value in described.items():
         if before.get(key) != value:
-            message = f"{folder} has a study with another {key} ({before.get(key)}, not {value}). Choose another folder, or replace it with --overwrite."
+            message = f"{folder} has a study with another {key} ({before.get(key)}, not {value}). Choose another folder, or replace it with exists='overwrite'."
             raise StoreError(message)
 
 

@@ -45,6 +45,7 @@ class Compression(Study):
     name: ClassVar[str] = "compression"
     title: ClassVar[str] = "Layers made smaller by SVCCA directions"
     claim: ClassVar[str] = "The top layers at 0.35 of their size keep the accuracy on the test set."
+    revision: ClassVar[int] = 2  # with logits
     source: ClassVar[str] = "Raghu et al. 2017, section 4.4: five top layers of a convolutional network on CIFAR-10"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(Settings("mlp:width=32,depth=3", "digits", 3, ("hidden2", "hidden3"), (0.1, 0.35), 0.35, "training:epochs=5"), "some seconds"),

@@ -58,6 +58,7 @@ class MemoriseGeneralise(Study):
     claim: ClassVar[str] = (
         "In late layers networks that memorise are farther apart than networks that generalise; in early layers they are not."
     )
+    revision: ClassVar[int] = 2  # softmax outputs, and the distances of pairs
     source: ClassVar[str] = "Morcos et al. 2018, section 3.1 and Figure 3; there CIFAR-10, 5 + 5 networks"
     tiers: ClassVar[Mapping[str, Tier]] = {
         "quick": Tier(
