@@ -443,6 +443,19 @@ def test_paths_refuse_what_is_no_space():
         dynamics.trajectories(distances * 0)
 
 
+def test_states_that_are_the_same_up_to_rounding_have_no_path(tmp_path):
+    with Recorder(net(), torch.randn(20, 4, generator=torch.Generator().manual_seed(3)), "4", 1, tmp_path / "run.zarr") as recorder:  # fmt: skip
+        for _ in range(4):
+            recorder.step()
+    for name in ("shape", "procrustes"):
+        distances = cg.open(tmp_path / "run.zarr").distances(name)
+        with pytest.raises(DegenerateError, match="All states are the same up to rounding"):
+            dynamics.trajectories(distances)
+        moved = distances + (1 - np.eye(len(distances))) * 1e-3  # all equally far from each other
+        moved.attrs = distances.attrs
+        assert dynamics.trajectories(moved).attrs["explained"] == pytest.approx([1 / (len(distances) - 1)] * 2)
+
+
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,7 @@ def time_to(curve: xr.DataArray, fraction: float = 0.9, of: Of = "final") -> xr.
         message = f"of must be 'final' or 'way'; got {of!r}."
         raise ParameterError(message)
     if set(curve.dims) != {"layer", "step"} or curve.sizes["step"] < 2:
-        message = f"A curve of convergence has the dimensions layer and step, with two steps or more; got {dict(curve.sizes)}."
+        message = f"A curve of convergence has the dimensions layer and step, with two steps or more; got {dict(curve.sizes)}. Record more often, or leave out `at`."
         raise ShapeError(message)
     if of == "final" and curve.attrs.get("orientation") == "distance":
         message = f"{curve.name} is a distance, which has no fraction of its final value 0; use of='way'."

@@ -38,7 +38,7 @@ def trajectories(distances: xr.DataArray, axes: int = 2) -> xr.DataArray:
     ShapeError
         If the matrix is not square.
     DegenerateError
-        If a distance is missing, or all states are the same.
+        If a distance is missing, or all states are the same up to rounding.
     """
     import xarray as xr
 
@@ -63,15 +63,17 @@ def trajectories(distances: xr.DataArray, axes: int = 2) -> xr.DataArray:
     eigenvalues, vectors = np.linalg.eigh(-centred / 2)
     eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
     total = float(np.abs(eigenvalues).sum())
-    if total == 0:
-        message = "All states are the same, so there is nothing to place."
-        raise DegenerateError(message)
+    if total == 0 or values.max() <= distances.attrs.get("rounding", 0.0):
+        raise DegenerateError(_SAME)
     places = vectors[:, :axes] * np.sqrt(np.maximum(eigenvalues[:axes], 0))
     places *= np.where(places[-1] < 0, -1.0, 1.0)  # an eigenvector has no sign of its own: the last state is positive
     state = distances.dims[0]
     kept = {name: where for name, where in distances.coords.items() if where.dims == (state,)}
     about = {"explained": (np.abs(eigenvalues[:axes]) / total).tolist(), "measure": distances.attrs.get("measure")}
     return xr.DataArray(places, kept | {"axis": np.arange(axes)}, (state, "axis"), attrs=about)
+
+
+_SAME = "All states are the same up to rounding, so there is nothing to place. Take steps or layers that differ."
 
 
 def _leave_out(distances: xr.DataArray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 MeasureSpec = str | Measure[Any]
+ROUNDING = 1e-7
+"""Of the greatest distance there is: what equal states, whose angle is the arc cosine of a number near 1, can be apart."""
 
 
 class CheckpointSeries(Mapping[int, Activations]):
@@ -289,7 +292,8 @@ class CheckpointSeries(Mapping[int, Activations]):
         Returns
         -------
         xarray.DataArray, shape (state, other)
-            States are named ``"step/layer"``; `layer` and `step` are coordinates along `state`.
+            States are named ``"step/layer"``; `layer` and `step` are coordinates along `state`. ``attrs["rounding"]`` is what
+            equal states can be apart.
 
         Raises
         ------
@@ -310,7 +314,9 @@ class CheckpointSeries(Mapping[int, Activations]):
             "step": ("state", [t for t, _ in states]),
             "layer": ("state", [layer for _, layer in states]),
         }
-        return _labelled(result.matrix(chosen).values, coordinates, chosen, is_metric=chosen.info.is_metric, **known)
+        most = chosen.info.range[1]
+        known |= {"is_metric": chosen.info.is_metric, "rounding": ROUNDING * most if math.isfinite(most) else 0.0}
+        return _labelled(result.matrix(chosen).values, coordinates, chosen, **known)
 
     # ---- how ---------------------------------------------------------------------------------------------------------
 
