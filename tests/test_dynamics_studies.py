@@ -152,6 +152,25 @@ def test_an_exact_p_follows_from_the_table_of_pairs(done, layer):
     assert line["p"] == sum(gap >= gaps[0] - 1e-9 for gap in gaps) / 70
 
 
+def test_between_less_within_follows_from_the_table_of_pairs(done):
+    run = done("memorise-generalise")
+    wanted = ("test", "hidden2", "pwcca:weights=mean|one_minus")
+    value = {frozenset((r["network"], r["network_b"])): float(r["value"]) for r in table_of(run, "pairs") if (r["split"], r["layer"], r["measure"]) == wanted}  # fmt: skip
+    general, memory = ([f"{group}/seed-{k}" for k in range(4)] for group in ("generalising", "memorising"))
+
+    def statistic(one, two):
+        within = [value[frozenset(pair)] for pair in itertools.combinations(two, 2)]
+        return statistics.fmean(value[frozenset(pair)] for pair in itertools.product(one, two)) - statistics.fmean(within)  # fmt: skip
+
+    left = [statistic([n for n in general if n != k], memory) for k in general], [statistic(general, [n for n in memory if n != k]) for k in memory]  # fmt: skip
+    reach = 3.18244630528 * sum(3 / 4 * 3 * statistics.variance(values) for values in left) ** 0.5  # t of 3 degrees
+    line = next(r for r in run.summary if (r["split"], r["layer"], r["measure"]) == wanted)
+    ends = [line[f"between less within memorising{end}"] for end in ("", "_low", "_high")]
+    centre = statistic(general, memory)
+    assert ends == pytest.approx([centre, centre - reach, centre + reach])
+    assert run.verdict.statistics[f"{wanted[2]} test between less within memorising"] == ends[0]
+
+
 def outputs_tables(seen, unseen):
     """Distances of outputs: of generalising and memorising networks, on either split."""
     groups = memorise_generalise.GROUPS

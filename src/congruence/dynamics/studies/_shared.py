@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from congruence import figures, zoo
-from congruence.dynamics._relabelling import Contrast, Floats, interval, p_value, relabellings
+from congruence.dynamics._relabelling import Contrast, Floats, interval, jackknife, p_value, relabellings
 from congruence.dynamics.groups import PERMUTATIONS, GroupComparison, group_comparison
 from congruence.engine import run_comparison
 from congruence.errors import CongruenceWarning
@@ -181,6 +181,16 @@ def apart_of(rows: Sequence[Row], groups: Sequence[str]) -> tuple[Floats, list[i
             i, j = place[row["network"]], place[row["network_b"]]
             apart[i, j] = apart[j, i] = np.nan if row["value"] is None else row["value"]
     return apart, [len(names) for names in members]
+
+
+def between_less_within(apart: Floats, sizes: Sequence[int]) -> tuple[float, float, float]:
+    """Return the mean distance between two groups less that within the second, and its 95 % interval.
+
+    Given distances of the networks of both, shape (networks, networks); the interval leaves out one network at a time.
+    """
+    first, second = apart[: sizes[0], sizes[0] :], apart[sizes[0] :, sizes[0] :]
+    low, high = jackknife(lambda means: means[:, 0, 1] - means[:, 1, 1], (0, 1), apart, sizes)
+    return float(first.mean() - second[np.triu_indices(sizes[1], 1)].mean()), low, high
 
 
 def change_of_spread(before: Floats, after: Floats, sizes: Sequence[int]) -> Row:

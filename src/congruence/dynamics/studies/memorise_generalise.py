@@ -16,6 +16,7 @@ from congruence import figures, zoo
 from congruence.dynamics._relabelling import Floats
 from congruence.dynamics.studies._shared import (
     apart_of,
+    between_less_within,
     change_of_spread,
     column,
     in_words,
@@ -23,6 +24,7 @@ from congruence.dynamics.studies._shared import (
     pair_rows,
     states,
     table_rows,
+    with_ends,
 )
 from congruence.studies import Outcome, Row, Study, Tables, Tier, Verdict, register
 
@@ -30,6 +32,8 @@ GROUPS = ("generalising", "generalising, long", "memorising")
 SPREAD = "spread: memorising - {}"
 OUTPUTS = "softmax"
 """Name of the outputs among the layers. They have a finding of their own: "late" and "early" are hidden layers."""
+FARTHER = "between less within memorising"
+"""Mean distance of a memorising and a generalising network less that of two memorising ones, about 0 in the paper."""
 ALIKE = 0.1
 """Outputs of a group are near-identical if the interval of their mean distance ends below this."""
 
@@ -103,7 +107,8 @@ class MemoriseGeneralise(Study):
             line |= {"difference": row["difference"], "low": row["low"], "high": row["high"], "p": row["p"]}
             long = _test(tables, same, SPREAD.format(GROUPS[1]))
             line |= {"difference_long": long["difference"], "p_long": long["p"]}
-            found.append(line)
+            rows = [pair for pair in tables["pairs"] if same.items() <= pair.items()]
+            found.append({**line, **with_ends(FARTHER, between_less_within(*apart_of(rows, GROUPS[::2])))})
         return found
 
     def judge(self, settings: Settings, tables: Tables) -> Verdict:
@@ -124,6 +129,13 @@ class MemoriseGeneralise(Study):
                 f"against training as long {last['difference_long']:+.3f}, p {last['p_long']:.2g}), "
                 f"first layer {first['difference']:+.3f} (p {first['p']:.2g})"
             )
+            for split in ("train", "test"):
+                line = next(
+                    x for x in summary if (x["split"], x["measure"], x["layer"]) == (split, label, last["layer"])
+                )
+                ends = [f"{FARTHER}{end}" for end in ("", "_low", "_high")]
+                statistics |= {f"{label} {split} {name}": float(line[name]) for name in ends}
+                words[-1] += ", {} on {} stimuli {:+.3f} ({:+.3f} to {:+.3f})".format(FARTHER, split, *(line[e] for e in ends))  # fmt: skip
         outcome: Outcome = "not reproduced"
         if any(late):
             outcome = "reproduced" if all(late) and all(grows) and all(early) else "differs"
