@@ -325,6 +325,14 @@ def test_gaps_are_bridged_and_missing_ends_have_no_time():
     np.testing.assert_allclose(found.values, [10.0, np.nan])
 
 
+def test_times_refuse_a_curve_that_does_not_end_at_its_final_state(series):
+    for chosen in ({"against": series.steps[1]}, {"at": series.steps[:-1]}):
+        curve = series.convergence("cka", **chosen)
+        with pytest.raises(ParameterError, match="last step of a curve must be that of the state it is compared with"):
+            dynamics.time_to(curve)
+    assert np.isfinite(dynamics.time_to(series.convergence("cka", at=series.steps[:2], against=series.steps[1]))).all()
+
+
 def test_times_refuse_what_they_cannot_mean():
     with pytest.raises(ParameterError, match="fraction must be between 0 and 1; got 1"):
         dynamics.time_to(curve([[0, 1, 1, 1]]), 1)

@@ -48,7 +48,7 @@ def time_to(curve: xr.DataArray, fraction: float = 0.9, of: Of = "final") -> xr.
     Raises
     ------
     ParameterError
-        If `fraction` is out of range, or `of` does not fit the measure.
+        If `fraction` is out of range, `of` does not fit the measure, or the curve does not end at its final state.
     ShapeError
         If the curve has other dimensions, or fewer than two steps.
 
@@ -68,6 +68,10 @@ def time_to(curve: xr.DataArray, fraction: float = 0.9, of: Of = "final") -> xr.
         raise ShapeError(message)
     if of == "final" and curve.attrs.get("orientation") == "distance":
         message = f"{curve.name} is a distance, which has no fraction of its final value 0; use of='way'."
+        raise ParameterError(message)
+    ends = curve["step"].values[-1]
+    if (against := curve.attrs.get("against", ends)) != ends:
+        message = f"The last step of a curve must be that of the state it is compared with, {against}; it is {ends}. Take convergence(..., at=..., against=...) with steps that end there."
         raise ParameterError(message)
     values = np.asarray(curve.transpose("layer", "step").values, dtype=float)
     steps = np.asarray(curve["step"].values, dtype=float)
