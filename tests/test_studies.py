@@ -140,6 +140,10 @@ def test_damage_is_named(tmp_path):
     (tmp_path / "pieces" / "number-2.json").write_text("[]")
     with pytest.raises(cg.StoreError, match="number-2.json is damaged"):
         studies.run(Squares(), out=tmp_path, exists="resume")
+    for name, again in (("pieces/number-2.json", lambda: studies.run(Squares(), out=tmp_path, exists="resume")), ("result.json", lambda: studies.load(tmp_path))):  # fmt: skip
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(cg.StoreError, match=f"{name} is damaged. Remove it and resume"):
+            again()
     with pytest.raises(cg.StoreError, match="cannot be read"):
         studies.load(tmp_path / "nowhere")
 

@@ -143,7 +143,7 @@ def load(folder: str | Path) -> StudyRun:
         If the folder has none.
     """
     path = Path(folder) / RESULT
-    content = _read_json(path)
+    content = _read_json(path, "name", "tier", "summary", "verdict", "seconds", "notes")
     verdict = Verdict(**content.pop("verdict"))
     return StudyRun(folder=Path(folder), verdict=verdict, notes=tuple(content.pop("notes")), **content)
 
@@ -179,7 +179,7 @@ def _piece(
         stage(piece, done, total)
     path = folder / PIECES / f"{piece}.json"
     if path.exists():
-        return _read_json(path)
+        return _read_json(path, "tables", "seconds")
     start = time.perf_counter()
     tables = chosen.work(settings, piece)
     content: dict[str, Any] = _plain({"tables": tables, "seconds": time.perf_counter() - start})
@@ -211,13 +211,14 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text + "\n"))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """Return the content of a file, which has these keys."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read: {error}. Remove it and resume, or run the study again."
         raise StoreError(message) from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not content.keys() >= set(needed):
         message = f"{path} is damaged. Remove it and resume, or run the study again."
         raise StoreError(message)
     return content
