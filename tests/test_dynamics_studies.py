@@ -353,6 +353,18 @@ def test_neurons_are_ablated_as_in_the_network_itself():
                 handle.remove()
 
 
+def test_what_is_not_known_has_no_statistic():
+    found = learning_rate_clusters.explained_share([1, 2, np.nan, 3], [0, 0, 1, 1], 20)
+    assert np.isnan(list(found.values())).all()
+    apart, accuracy = [np.full((3, 3), d) for d in (1.0, 2.0, 3.0)], [np.full(3, a) for a in (0.3, 0.2, 0.1)]
+    line = width_convergence.correlation(apart, accuracy)  # of points on a line
+    assert line["r"] == pytest.approx(-1)
+    assert np.isnan([line["low"], line["high"]]).all()
+    with pytest.warns(RuntimeWarning, match="constant"):
+        flat = width_convergence.correlation([np.ones((3, 3))] * 3, accuracy)
+    assert np.isnan(list(flat.values())).all()
+
+
 def test_the_explained_share_is_that_of_an_analysis_of_variance():
     from scipy.stats import f_oneway
 

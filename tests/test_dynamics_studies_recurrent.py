@@ -130,7 +130,9 @@ def test_noise_is_that_of_a_count_by_hand(values, share, rough):
 
 def test_a_curve_that_stands_still_has_no_noise_to_speak_of():
     still = np.ones(4)
-    assert np.isnan([bottom_up_rnn.back_and_forth(still), bottom_up_rnn.roughness(still)]).all()
+    gap = np.array([0.1, np.nan, 0.5])
+    for curve in (still, gap):
+        assert np.isnan([bottom_up_rnn.back_and_forth(curve), bottom_up_rnn.roughness(curve)]).all()
 
 
 def test_recorded_cosine_and_distance_are_those_of_the_states():

@@ -199,12 +199,12 @@ def _over_layers(tables: Tables, label: str, noise: Callable[[Floats], float]) -
 
 
 def back_and_forth(values: Floats) -> float:
-    """Return the share of the movement of a curve, shape (steps,), beyond its net change; NaN if it does not move."""
+    """Return the share of the movement of a curve, shape (steps,), beyond its net change; NaN if it does not move or has NaN."""
     moved = float(np.abs(np.diff(values)).sum())
     if moved == 0:
         return math.nan
     share = 1 - abs(float(values[-1] - values[0])) / moved
-    return share if share > len(values) * ROUNDING else 0.0
+    return 0.0 if share <= len(values) * ROUNDING else share
 
 
 def roughness(values: Floats) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,10 +246,12 @@ def explained_share(values: Sequence[float], parts: Sequence[Any], permutations:
     """Return which share of the variance of a number of networks lies between parts: eta squared, from 0 to 1.
 
     ``eta_low`` and ``eta_high`` are the middle 95 % over bootstrap samples of networks within each part; ``eta_p`` is the
-    share of relabellings of the networks whose eta squared is at least as large, the true one counted.
+    share of relabellings of the networks whose eta squared is at least as large, the true one counted. All NaN if a number is.
     """
     rng, places = np.random.default_rng(0), np.unique(np.asarray(parts), return_inverse=True)[1]
     numbers = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        return dict.fromkeys(("eta", "eta_low", "eta_high", "eta_p"), math.nan)
     members = [np.flatnonzero(places == part) for part in range(int(places.max()) + 1)]
     drawn = [np.concatenate([rng.choice(own, len(own)) for own in members]) for _ in range(permutations)]
     low, high = np.percentile([_eta_squared(numbers[rows], places[rows]) for rows in drawn], [2.5, 97.5])
@@ -262,7 +265,7 @@ def _eta_squared(numbers: Floats, places: Any) -> float:
     centred = numbers - numbers.mean()
     sums, sizes = np.bincount(places, centred), np.bincount(places)
     total = float((centred**2).sum())
-    return float((sums**2 / np.maximum(sizes, 1)).sum()) / total if total > 0 else 0.0
+    return 0.0 if total == 0 else float((sums**2 / np.maximum(sizes, 1)).sum()) / total
 
 
 def _ablation(settings: Settings, trained: zoo.Population) -> Tables:

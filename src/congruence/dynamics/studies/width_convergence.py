@@ -196,20 +196,28 @@ def correlation(apart: Sequence[Floats], accuracy: Sequence[Floats]) -> dict[str
         ``r``, the correlation; ``low`` and ``high``: its 95 % interval by leaving out one network at a time (in
         Fisher's z; t distribution with the degrees of freedom of the smallest group), which says what other networks of these
         groups would give, and nothing of other groups; ``p``: two-sided, over orders of the groups: all of up to eight,
-        20,000 drawn ones of more.
+        20,000 drawn ones of more. All are NaN where one of both does not vary; ``low`` and ``high`` where `r`, or that without
+        one of the networks, is 1 or -1.
     """
     r = _correlation(apart, accuracy)
+    if math.isnan(r):
+        return dict.fromkeys(("r", "low", "high", "p"), math.nan)
     variance = 0.0
     for k, group in enumerate(accuracy):
         left = []
         for out in range(len(group)):
             kept = np.delete(np.arange(len(group)), out)
             some = [apart[k][np.ix_(kept, kept)] if j == k else one for j, one in enumerate(apart)]
-            left.append(math.atanh(_correlation(some, [g[kept] if j == k else g for j, g in enumerate(accuracy)])))
+            left.append(_fisher(_correlation(some, [g[kept] if j == k else g for j, g in enumerate(accuracy)])))
         variance += (len(left) - 1) / len(left) * float(((np.array(left) - np.mean(left)) ** 2).sum())
     reach = float(t.ppf(0.975, min(map(len, accuracy)) - 1)) * math.sqrt(variance)
-    low, high = math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)
+    low, high = math.tanh(_fisher(r) - reach), math.tanh(_fisher(r) + reach)
     return {"r": r, "low": low, "high": high, "p": _p(apart, accuracy)}
+
+
+def _fisher(r: float) -> float:
+    """Return Fisher's z of a correlation; NaN of one that is 1 up to rounding, which has no finite z."""
+    return math.atanh(r) if abs(r) < 1 - 1e-12 else math.nan
 
 
 def _means(apart: Sequence[Floats], accuracy: Sequence[Floats]) -> tuple[Floats, Floats]:
