@@ -36,6 +36,61 @@ def test_ordinary_data_need_no_warning(variant):
     assert set(caveats(variant, x, y)) == biased.get(variant.label, set())
 
 
+# ---- directions that are rounding in float32 -------------------------------------------------------------------------
+
+COUNTING = [
+    "cca", "cca:statistic=mean_squared", "pwcca", "pwcca:weights=mean", "linear_regression", "gulp", "eigenspace_overlap",
+]  # fmt: skip
+
+
+def logits(n, units, count, dtype, seed=0):
+    """Return more logits than the units that they are computed from, at the precision of `dtype`."""
+    layer, weights = (
+        gaussian(*shape, seed=seed + k).astype(dtype) for k, shape in enumerate([(n, units), (units, count)])
+    )
+    return layer @ weights
+
+
+@pytest.mark.parametrize("spec", COUNTING)
+@pytest.mark.parametrize("count", [20, 130])  # narrower and wider than there are stimuli
+def test_directions_of_float32_rounding_are_counted(spec, count):
+    x, y = logits(120, 8, count, "float32"), gaussian(120, 3, seed=5)
+    rank = np.linalg.matrix_rank(x.astype(float) - (spec != "eigenspace_overlap") * x.mean(0, dtype=float))
+    assert rank > 8  # rounding is seen in float64
+    found = caveats(spec, x.astype(float), y)["float32_directions"]
+    assert f"{rank - 8} of {rank} directions of X are no more than rounding" in found.text
+    assert "float32_directions" not in caveats(spec, logits(120, 8, count, "float64"), y)
+    svcca = measure("svcca")  # weighs them by their size
+    assert svcca(x, y) == pytest.approx(svcca(logits(120, 8, count, "float64"), y), abs=1e-6)
+
+
+@pytest.mark.parametrize("spec", COUNTING)
+def test_softmax_outputs_in_float32_have_one_direction_too_many(spec):
+    scores = gaussian(200, 5, seed=1).astype("float32")
+    outputs = (np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)).astype(float)
+    other = gaussian(200, 3, seed=2)
+    if spec == "eigenspace_overlap":  # not centred: rows that sum to 1 are no dependence
+        assert caveats(spec, outputs, other) == {}
+        return
+    assert "1 of 5 directions of X are" in caveats(spec, outputs, other)["float32_directions"].text
+    sides = {"float32_directions"} if spec != "linear_regression" else set()  # whose second side is not counted
+    assert set(caveats(spec, other, outputs)) == sides
+    instance = measure(spec)
+    states = [instance.prepare(side) for side in (outputs, other)]
+    block = instance.examine_block(states, states).caveats
+    for i, j in np.ndindex(2, 2):
+        one = instance.examine(states[i], states[j]).caveats
+        assert [c.text for c in block.get((i, j), ())] == [c.text for c in one]
+
+
+@pytest.mark.parametrize("spec", COUNTING)
+def test_float32_values_that_say_something_need_no_warning(spec):
+    x, y = gaussian(60, 6, seed=1), gaussian(60, 3, seed=2)
+    sizes = 10.0 ** np.array([-9, -6, -3, 0, 3, 6])  # a small feature is not the rounding of a large one
+    for values in (x, x * sizes, x + 1000, np.round(x), (x > 0).astype(float)):
+        assert "float32_directions" not in caveats(spec, values.astype("float32").astype(float), y)
+
+
 # ---- canonical correlations that any data reach ----------------------------------------------------------------------
 
 FLOORS = [(20, 10, 10, 1), (20, 12, 9, 2), (20, 15, 10, 6), (20, 19, 4, 4), (20, 25, 3, 3), (20, 30, 40, 19)]

@@ -170,7 +170,7 @@ def singular_values(x: Array) -> Array:
 
 
 class Principal(NamedTuple):
-    """Singular value decomposition of centred values, restricted to their numerical rank r.
+    """Singular value decomposition of values, in general centred, restricted to their numerical rank r.
 
     left (n, r), values (r,) in descending order, right (r, p).
     """
@@ -221,22 +221,33 @@ def column_basis(x: Array) -> Array:
     Well-conditioned matrices take W from Cholesky's factor of the Gram matrix, a fraction of the work of a singular value
     decomposition: C W spans what C spans whatever W is, so W only has to be near enough for a correction of C W.
     """
-    basis = _well_conditioned(centre_columns(x), largest_mean(x)) if x.shape[1] < x.shape[0] else None
+    basis = sturdy_basis(x)
     return principal(x).left if basis is None else basis
 
 
-def span_basis(x: Array) -> Array:
-    """Return an orthonormal basis (n, r) of the space of the columns of `x` as they are.
+def sturdy_basis(x: Array) -> Array | None:
+    """Return the basis of `column_basis` if the condition number is certainly below 1e5, else None."""
+    return _well_conditioned(centre_columns(x), largest_mean(x)) if x.shape[1] < x.shape[0] else None
 
-    The rank counts singular values above ``max(n, p) eps s_max``.
-    """
-    basis = _well_conditioned(x, 0.0) if x.shape[1] < x.shape[0] else None
-    if basis is not None:
-        return basis
+
+def span_basis(x: Array) -> Array:
+    """Return an orthonormal basis (n, r) of the space of the columns of `x` as they are, r the rank of `span_axes`."""
+    basis = sturdy_span(x)
+    return span_axes(x).left if basis is None else basis
+
+
+def sturdy_span(x: Array) -> Array | None:
+    """Return the basis of `span_basis` if the condition number is certainly below 1e5, else None."""
+    return _well_conditioned(x, 0.0) if x.shape[1] < x.shape[0] else None
+
+
+def span_axes(x: Array) -> Principal:
+    """Return the singular value decomposition of `x` as it is; the rank counts values above ``max(n, p) eps s_max``."""
     xp = array_namespace(x)
-    left, singular, _ = thin_svd(x)
+    left, singular, right = thin_svd(x)
     tolerance = rank_tolerance(x.shape, float(singular[0]), 0.0, float(xp.finfo(x.dtype).eps))
-    return left[:, : require_rank(int(xp.count_nonzero(singular > tolerance)))]
+    rank = require_rank(int(xp.count_nonzero(singular > tolerance)))
+    return Principal(left[:, :rank], singular[:rank], right[:rank, :])
 
 
 def _well_conditioned(values: Array, offset: float) -> Array | None:

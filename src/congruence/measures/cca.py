@@ -14,6 +14,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._info import MeasureInfo, Reference, both
 from congruence.measures._leading import leading_basis
+from congruence.measures._rounding import counted_basis, rounding_caveat
 from congruence.measures._work import FLOAT, Workload, factor_work, spectral_work
 from congruence.measures.block import (
     Gram,
@@ -42,13 +43,14 @@ class BasisState(NamedTuple):
     basis: Array
     limited: bool = False
     complement: Array | None = None
+    rounded: int = 0
 
     @classmethod
-    def of(cls, basis: Array, statistic: Statistic, *, limited: bool = False) -> BasisState:
+    def of(cls, basis: Array, statistic: Statistic, *, limited: bool = False, rounded: int = 0) -> BasisState:
         """Return the state of a basis, with the complement if the correlations of pairs are found from it."""
         n, r = basis.shape
         wanted = statistic == "mean" and n - 1 - r < r
-        return cls(basis, limited, linalg.complement(basis) if wanted else None)
+        return cls(basis, limited, linalg.complement(basis) if wanted else None, rounded)
 
     @property
     def n(self) -> int:
@@ -78,14 +80,14 @@ class CCA(Measure[BasisState]):
     Warns
     -----
     CongruenceWarning
-        ``cca_floor``: r_X + r_Y > n - 1, so some correlations are 1 for any data.
+        ``cca_floor``: r_X + r_Y > n - 1, so some correlations are 1 for any data. ``float32_directions``: some directions
+        are the rounding of features that depend linearly on each other and were computed in float32.
 
     Notes
     -----
     Bases come from the singular value decomposition of the data, never of a covariance; ranks count singular values
-    above max(n, p) eps s_max, eps that of the precision of the comparison. So dependent features that a network computed
-    in float32 (softmax outputs, more logits than units) have directions of rounding that count in a comparison in float64:
-    compute such features in float64. Invariant to invertible linear maps and translation. Cost: prepare O(n p min(n, p)),
+    above max(n, p) eps s_max, eps that of the precision of the comparison: directions of rounding in float32 count in a
+    comparison in float64. Invariant to invertible linear maps and translation. Cost: prepare O(n p min(n, p)),
     compare O(n r² + r³).
 
     References
@@ -117,7 +119,8 @@ class CCA(Measure[BasisState]):
 
     def prepare(self, x: Array) -> BasisState:
         """Return an orthonormal basis of the centred column space."""
-        return BasisState.of(linalg.column_basis(linalg.unit_scale(self.checked(x))), self.statistic)
+        basis, rounded = counted_basis(linalg.unit_scale(self.checked(x)))
+        return BasisState.of(basis, self.statistic, rounded=rounded)
 
     def compare(self, a: BasisState, b: BasisState) -> float:
         """Return the mean of the canonical correlations."""
@@ -132,8 +135,9 @@ class CCA(Measure[BasisState]):
         return _work(n, p, count, self.statistic)
 
     def caveats(self, a: BasisState, b: BasisState) -> tuple[Caveat, ...]:
-        """Return the floor that any data reach, if there is one."""
-        return floor_caveat(a.n, a.rank, b.rank)
+        """Return the floor that any data reach, if there is one, and directions that are rounding."""
+        rounding = rounding_caveat(X=(a.rounded, a.rank), Y=(b.rounded, b.rank))
+        return (*floor_caveat(a.n, a.rank, b.rank), *rounding)
 
 
 @register

@@ -13,6 +13,7 @@ from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Finding, Findings, Measure, register
 from congruence.measures._info import MeasureInfo, Reference, closure
+from congruence.measures._rounding import counted_basis, rounding_caveat
 from congruence.measures._work import FLOAT, Workload, spectral_work
 from congruence.measures.block import Matrix, pairs_of, same_states, tabulated
 from congruence.measures.cca import floor_caveat
@@ -30,6 +31,7 @@ class WeightedState(NamedTuple):
 
     basis: Array
     coordinates: Array
+    rounded: int = 0
 
     @property
     def n(self) -> int:
@@ -59,7 +61,7 @@ class PWCCA(Measure[WeightedState]):
     -----
     CongruenceWarning
         ``pwcca_ties``: some correlations are equal, so the canonical directions, and with them the weights, are
-        arbitrary. ``cca_floor``: r_X + r_Y > n - 1.
+        arbitrary. ``cca_floor``: r_X + r_Y > n - 1. ``float32_directions``: as for `CCA`.
 
     Notes
     -----
@@ -106,8 +108,8 @@ class PWCCA(Measure[WeightedState]):
     def prepare(self, x: Array) -> WeightedState:
         """Return the basis of the centred column space and the features' coordinates in it."""
         x = linalg.unit_scale(self.checked(x))
-        basis = linalg.column_basis(x)
-        return WeightedState(basis, array_namespace(basis).matrix_transpose(basis) @ linalg.centre_columns(x))
+        basis, rounded = counted_basis(x)
+        return WeightedState(basis, array_namespace(basis).matrix_transpose(basis) @ linalg.centre_columns(x), rounded)
 
     def compare(self, a: WeightedState, b: WeightedState) -> float:
         """Return the weighted mean of the canonical correlations."""
@@ -115,7 +117,8 @@ class PWCCA(Measure[WeightedState]):
 
     def examine(self, a: WeightedState, b: WeightedState) -> Finding:
         """Return the value, with ties of the correlations as a caveat."""
-        return self.weigh(linalg.thin_svd(_overlap(a, b)), a.coordinates, b.coordinates, a.n)
+        found = self._one_way(a, b, linalg.thin_svd(_overlap(a, b)))
+        return Finding(found.value, (*found.caveats, *_rounding(a, b)))
 
     def examine_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Findings:
         """Return all values with their caveats, from eigenvectors of the smaller product, over the cores."""
@@ -124,7 +127,13 @@ class PWCCA(Measure[WeightedState]):
             table = [[ways[i > j] for j, ways in enumerate(row)] for i, row in enumerate(both)]
         else:
             table = self._table(self._one_way, first, second, symmetric=self.weights == "mean")
-        caveats = {(i, j): found.caveats for i, row in enumerate(table) for j, found in enumerate(row) if found.caveats}
+        # rounding names the sides, and the two orders of a pair share what was found
+        caveats = {
+            (i, j): together
+            for i, row in enumerate(table)
+            for j, found in enumerate(row)
+            if (together := (*found.caveats, *_rounding(first[i], second[j])))
+        }
         return Findings(np.array([[found.value for found in row] for row in table], dtype=np.float64), caveats)
 
     def compare_block(self, first: Sequence[WeightedState], second: Sequence[WeightedState]) -> Matrix:
@@ -160,8 +169,7 @@ class PWCCA(Measure[WeightedState]):
         """Return the values of (a, b) and (b, a), which have the same canonical directions."""
         left, rho, right = directions
         transpose = array_namespace(rho).matrix_transpose
-        there = self.weigh((left, rho, right), a.coordinates, b.coordinates, a.n)
-        return there, self.weigh((transpose(right), rho, transpose(left)), b.coordinates, a.coordinates, a.n)
+        return self._one_way(a, b, directions), self._one_way(b, a, (transpose(right), rho, transpose(left)))
 
     def _weighs_second(self, rank_a: int, rank_b: int) -> bool:
         """Return whether weights come from the second side, too or only."""
@@ -203,8 +211,13 @@ class PWCCA(Measure[WeightedState]):
         )
 
     def caveats(self, a: WeightedState, b: WeightedState) -> tuple[Caveat, ...]:
-        """Return the floor and the ties (at the cost of a comparison: see `examine`)."""
+        """Return the floor, the ties and directions that are rounding (at the cost of a comparison: see `examine`)."""
         return self.examine(a, b).caveats
+
+
+def _rounding(a: WeightedState, b: WeightedState) -> tuple[Caveat, ...]:
+    """Return the caveat for directions that are rounding in float32."""
+    return rounding_caveat(X=(a.rounded, a.rank), Y=(b.rounded, b.rank))
 
 
 def _overlap(a: WeightedState, b: WeightedState) -> Array:

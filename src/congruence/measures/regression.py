@@ -13,6 +13,7 @@ from congruence import linalg
 from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._info import MeasureInfo, closure
+from congruence.measures._rounding import counted_basis, rounded_axes, rounding_caveat
 from congruence.measures._work import Workload, factor_work
 from congruence.measures.block import Gram, Matrix, cross_energies
 from congruence.measures.cka import KORNBLITH
@@ -25,6 +26,7 @@ class RegressionState(NamedTuple):
     basis: Array
     factor: Array
     energy: float
+    rounded: int = 0
 
     @property
     def n(self) -> int:
@@ -49,6 +51,7 @@ class LinearRegression(Measure[RegressionState]):
     -----
     CongruenceWarning
         ``regression_level``: unrelated data of this size would explain half of the variance or more.
+        ``float32_directions``: some directions of X are rounding; see `CCA`.
 
     Notes
     -----
@@ -89,9 +92,11 @@ class LinearRegression(Measure[RegressionState]):
         x = linalg.unit_scale(self.checked(x))
         if x.shape[1] < x.shape[0]:
             centred = linalg.centre_columns(x)
-            return RegressionState(linalg.column_basis(x), centred, linalg.inner(centred, centred))
+            basis, rounded = counted_basis(x)
+            return RegressionState(basis, centred, linalg.inner(centred, centred), rounded)
         axes = linalg.principal(x)  # a wide matrix is rotated to at most n columns, which changes no norm
-        return RegressionState(axes.left, axes.left * axes.values[None, :], linalg.inner(axes.values, axes.values))
+        factor, energy = axes.left * axes.values[None, :], linalg.inner(axes.values, axes.values)
+        return RegressionState(axes.left, factor, energy, rounded_axes(x, axes))
 
     def compare(self, a: RegressionState, b: RegressionState) -> float:
         """Return the share of the energy of `b` in the column space of `a`."""
@@ -111,10 +116,10 @@ class LinearRegression(Measure[RegressionState]):
         return replace(work, state_bytes=2 * work.state_bytes, stack_bytes=2 * work.stack_bytes)
 
     def caveats(self, a: RegressionState, b: RegressionState) -> tuple[Caveat, ...]:
-        """Return the level that unrelated data reach, where it is high."""
+        """Return the level that unrelated data reach, where it is high, and directions of X that are rounding."""
         del b
-        level = a.rank / (a.n - 1)
+        level, rounding = a.rank / (a.n - 1), rounding_caveat(X=(a.rounded, a.rank))
         if level < 0.5:
-            return ()
+            return rounding
         text = f"X has rank {a.rank} on {a.n} stimuli: it would explain {level:.3g} of the variance of unrelated data; use more stimuli or fewer components"
-        return (Caveat("regression_level", text, level),)
+        return (Caveat("regression_level", text, level), *rounding)

@@ -15,6 +15,7 @@ from congruence.errors import Caveat
 from congruence.measures._base import Measure, register
 from congruence.measures._info import METRIC, MeasureInfo, Reference, both
 from congruence.measures._nearest import KLABUNDE
+from congruence.measures._rounding import counted_basis, counted_span, rounding_caveat
 from congruence.measures._work import Workload, factor_work
 from congruence.measures.block import Gram, Matrix, same_states, state_energies
 from congruence.validate import Array, Interval, require_same_n
@@ -38,6 +39,7 @@ class RidgeState(NamedTuple):
     factor: Array
     square: float
     trace: float
+    rounded: int = 0
 
     @property
     def n(self) -> int:
@@ -72,7 +74,8 @@ class Gulp(Measure[RidgeState]):
     -----
     CongruenceWarning
         ``gulp_ceiling``: at λ = 0 the ranks add up to more than n - 1, so that the column spaces meet whatever the data
-        are; the greatest possible value is given. ``level`` is that of unrelated data.
+        are; the greatest possible value is given. ``level`` is that of unrelated data. ``float32_directions``: as for
+        `CCA`, at λ = 0; a penalty weighs such directions by their size.
 
     Notes
     -----
@@ -119,9 +122,9 @@ class Gulp(Measure[RidgeState]):
         """Return a factor of the matrix that takes targets to their predictions."""
         x = linalg.unit_scale(self.checked(x))
         if self.lambda_ == 0:
-            basis = linalg.column_basis(x)
+            basis, rounded = counted_basis(x)
             rank = float(basis.shape[1])
-            return RidgeState(basis, rank, rank)
+            return RidgeState(basis, rank, rank, rounded)
         axes, xp = linalg.principal(x), array_namespace(x)
         energy = axes.values**2
         # ‖X‖²_F = n: the squares of the singular values are n times their shares
@@ -155,15 +158,16 @@ class Gulp(Measure[RidgeState]):
         return factor_work(n, rank, count, prepare=6.0 * n * p * rank)
 
     def caveats(self, a: RidgeState, b: RidgeState) -> tuple[Caveat, ...]:
-        """Return the ceiling that no data exceed at λ = 0, if there is one."""
+        """Return the ceiling that no data exceed at λ = 0, if there is one, and directions that are rounding."""
+        rounding = rounding_caveat(X=(a.rounded, a.rank), Y=(b.rounded, b.rank))
         n, excess = a.n, a.rank + b.rank - (a.n - 1)
         if self.lambda_ > 0 or excess <= 0:
-            return ()
+            return rounding
         # exact mean of tr(M_X M_Y) when the stimuli of one side are permuted at random
         unrelated = a.square + b.square - 2 * a.trace * b.trace / (n - 1)
         ceiling, level = (self._of_square(max(value, 0.0)) for value in (a.rank + b.rank - 2 * excess, unrelated))
         text = f"ranks {a.rank} + {b.rank} exceed n - 1 = {n - 1}: the column spaces share at least {excess} directions for any data, so the value is at most {ceiling:.3g}; use lambda > 0, more stimuli or fewer components"
-        return (Caveat("gulp_ceiling", text, level),)
+        return (Caveat("gulp_ceiling", text, level), *rounding)
 
     def _of_square(self, square: float) -> float:
         return square if self.form == "squared" else math.sqrt(square)
@@ -181,6 +185,7 @@ class SpanState(NamedTuple):
 
     basis: Array
     p: int
+    rounded: int = 0
 
     @property
     def n(self) -> int:
@@ -212,6 +217,7 @@ class EigenspaceOverlap(Measure[SpanState]):
     CongruenceWarning
         ``overlap_floor``: the ranks add up to more than n, so that the column spaces meet whatever the data are; the
         least possible value is given. ``rank_below_width``: d is the width, and a rank is below it.
+        ``float32_directions``: as for `CCA`.
 
     Notes
     -----
@@ -251,7 +257,8 @@ class EigenspaceOverlap(Measure[SpanState]):
     def prepare(self, x: Array) -> SpanState:
         """Return an orthonormal basis of the column space, without centring."""
         x = linalg.unit_scale(self.checked(x))
-        return SpanState(linalg.span_basis(x), int(x.shape[1]))
+        basis, rounded = counted_span(x)
+        return SpanState(basis, int(x.shape[1]), rounded)
 
     def _size(self, state: SpanState) -> int:
         """Return d."""
@@ -276,7 +283,7 @@ class EigenspaceOverlap(Measure[SpanState]):
         return factor_work(n, rank, count, prepare=6.0 * n * p * rank)
 
     def caveats(self, a: SpanState, b: SpanState) -> tuple[Caveat, ...]:
-        """Return the floor that any data reach, and a rank below the width that is divided by."""
+        """Return the floor that any data reach, a rank below the width that is divided by, and directions of rounding."""
         found: tuple[Caveat, ...] = ()
         excess = a.rank + b.rank - a.n
         if excess > 0:
@@ -286,4 +293,4 @@ class EigenspaceOverlap(Measure[SpanState]):
         if self.dimension == "width" and (a.rank < a.p or b.rank < b.p):
             text = f"ranks {a.rank} and {b.rank} are below the widths {a.p} and {b.p} on at least one side, so that even the same representation would give {min(a.rank / a.p, b.rank / b.p):.3g}; use dimension=rank"
             found = (*found, Caveat("rank_below_width", text))
-        return found
+        return (*found, *rounding_caveat(X=(a.rounded, a.rank), Y=(b.rounded, b.rank)))
