@@ -160,7 +160,10 @@ def test_between_less_within_follows_from_the_table_of_pairs(done):
 
     def statistic(one, two):
         within = [value[frozenset(pair)] for pair in itertools.combinations(two, 2)]
-        return statistics.fmean(value[frozenset(pair)] for pair in itertools.product(one, two)) - statistics.fmean(within)  # fmt: skip
+        between = [
+            value[frozenset(pair)] for pair in itertools.product(one, two) if pair[0][-1] != pair[1][-1]
+        ]  # seeds
+        return statistics.fmean(between) - statistics.fmean(within)
 
     left = [statistic([n for n in general if n != k], memory) for k in general], [statistic(general, [n for n in memory if n != k]) for k in memory]  # fmt: skip
     reach = 3.18244630528 * sum(3 / 4 * 3 * statistics.variance(values) for values in left) ** 0.5  # t of 3 degrees

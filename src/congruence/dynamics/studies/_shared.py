@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from congruence import figures, zoo
-from congruence.dynamics._relabelling import Contrast, Floats, interval, jackknife, p_value, relabellings
+from congruence.dynamics._relabelling import Contrast, Floats, interval, p_value, relabellings
 from congruence.dynamics.groups import PERMUTATIONS, GroupComparison, group_comparison
 from congruence.engine import run_comparison
 from congruence.errors import CongruenceWarning
@@ -186,11 +186,25 @@ def apart_of(rows: Sequence[Row], groups: Sequence[str]) -> tuple[Floats, list[i
 def between_less_within(apart: Floats, sizes: Sequence[int]) -> tuple[float, float, float]:
     """Return the mean distance between two groups less that within the second, and its 95 % interval.
 
-    Given distances of the networks of both, shape (networks, networks); the interval leaves out one network at a time.
+    Given distances of the networks of both, shape (networks, networks), each group in the order of its seeds. Pairs of one
+    seed, which start from the same weights, are left out. The interval leaves out one network at a time.
     """
-    first, second = apart[: sizes[0], sizes[0] :], apart[sizes[0] :, sizes[0] :]
-    low, high = jackknife(lambda means: means[:, 0, 1] - means[:, 1, 1], (0, 1), apart, sizes)
-    return float(first.mean() - second[np.triu_indices(sizes[1], 1)].mean()), low, high
+    from scipy.stats import t
+
+    of_second = np.arange(len(apart)) >= sizes[0]
+    seed = np.arange(len(apart)) - sizes[0] * of_second
+
+    def value(out: int | None = None) -> float:
+        a, b = (
+            np.setdiff1d(np.flatnonzero(of_second == group), [-1 if out is None else out]) for group in (False, True)
+        )
+        between = apart[np.ix_(a, b)][seed[a][:, None] != seed[b]]
+        return float(between.mean() - apart[np.ix_(b, b)][np.triu_indices(len(b), 1)].mean())
+
+    parts = [np.array([value(int(k)) for k in np.flatnonzero(of_second == group)]) for group in (False, True)]
+    variance = sum((len(left) - 1) / len(left) * float(((left - left.mean()) ** 2).sum()) for left in parts)
+    reach = float(t.ppf(0.975, min(sizes) - 1)) * math.sqrt(variance)
+    return value(), value() - reach, value() + reach
 
 
 def change_of_spread(before: Floats, after: Floats, sizes: Sequence[int]) -> Row:
