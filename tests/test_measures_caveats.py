@@ -89,6 +89,10 @@ def test_float32_values_that_say_something_need_no_warning(spec):
     sizes = 10.0 ** np.array([-9, -6, -3, 0, 3, 6])  # a small feature is not the rounding of a large one
     for values in (x, x * sizes, x + 1000, np.round(x), (x > 0).astype(float)):
         assert "float32_directions" not in caveats(spec, values.astype("float32").astype(float), y)
+    wide = gaussian(300, 120, seed=3).astype("float32")
+    normed = (wide - wide.mean(axis=1, keepdims=True)).astype(float)  # as after a layer norm: one direction of 120
+    assert np.linalg.matrix_rank(normed) == 120
+    assert "float32_directions" not in caveats(spec, normed, gaussian(300, 3, seed=4))
 
 
 # ---- canonical correlations that any data reach ----------------------------------------------------------------------

@@ -20,6 +20,10 @@ ACCUMULATED = 32.0
 """Directions below this many units of the features that make them up are rounding: sums of a few hundred products, an
 exponential and a division leave a few units each."""
 
+FEW = 0.01
+"""Up to this share of the directions of a side are not worth a warning: no mean over directions moves by more. Every layer
+behind a layer norm has one."""
+
 
 def counted_basis(x: Array) -> tuple[Array, int]:
     """Return the basis of `linalg.column_basis`, and how many of its directions are rounding in float32."""
@@ -65,7 +69,9 @@ def _holds_single(x: Array) -> bool:
 
 def rounding_caveat(**sides: tuple[int, int]) -> tuple[Caveat, ...]:
     """Return the caveat for directions that are rounding, given of each side how many they are, and the rank."""
-    found = [f"{rounded} of {rank} directions of {side}" for side, (rounded, rank) in sides.items() if rounded]
+    found = [
+        f"{rounded} of {rank} directions of {side}" for side, (rounded, rank) in sides.items() if rounded > FEW * rank
+    ]
     if not found:
         return ()
     text = (
