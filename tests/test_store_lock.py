@@ -27,9 +27,12 @@ FORKING_HOLDER = """
 import os, sys, time
 from congruence.store import exclusive_lock
 with exclusive_lock(sys.argv[1]):
+    listen, tell = os.pipe()
     if os.fork() == 0:
+        os.write(tell, b".")  # it runs, and so has let go of what it inherited
         time.sleep(60)
         os._exit(0)
+    os.read(listen, 1)
     print("held", flush=True)
     time.sleep(60)
 """
